@@ -1,0 +1,1 @@
+"""Measures the product from outside, and plays its whole story."""

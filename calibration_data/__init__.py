@@ -1,0 +1,1 @@
+"""Where photos come from: dataset format, loader, leak-proof split, generator."""

@@ -1,0 +1,1 @@
+"""The daemon on the station: scans, records, queues, syncs, updates."""

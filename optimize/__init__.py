@@ -1,0 +1,1 @@
+"""A float model in, a gated bundle out."""

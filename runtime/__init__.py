@@ -1,0 +1,1 @@
+"""A bundle in, a verdict out. No network, no database, no clock of its own."""

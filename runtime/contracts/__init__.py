@@ -1,0 +1,1 @@
+"""What both ends agree on: errors, records, bundles, wire messages. Standard library only."""

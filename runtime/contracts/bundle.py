@@ -1,0 +1,176 @@
+"""The manifest of a bundle: one compiled model, ready for stations. Verified here, with the standard library alone.
+
+The manifest names every other file of the bundle with its size and SHA-256; the SHA-256 of the manifest's own bytes is
+the ``bundle_id``. Release counter and floor are not in it: they are signed around it (see ``runtime.contracts.sync``),
+so that what was built and certified is the very bytes that are signed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from runtime.contracts.codec import decode, parse_json
+from runtime.contracts.durable import sha256_hex
+from runtime.contracts.errors import Unsupported, Untrusted
+from runtime.contracts.records import BundleId
+
+MANIFEST_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+ANY_VIEW = "*"
+"""The one column of a model whose views are exchangeable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One file of the bundle: POSIX path inside it, SHA-256 in hex, size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What the network eats: ``uint8 (N, px, px, 3)`` RGB, normalised inside the graph."""
+
+    px: int
+    resize: Literal["area"] = "area"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fusion:
+    """Calibration and fusion in one: ``P = sigmoid(bias + sum(weights[v] * mean logit of view v))``."""
+
+    bias: float
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """``P < authentic_below`` is authentic, ``P >= suspect_from`` is suspect, the rest goes to an expert."""
+
+    authentic_below: float
+    suspect_from: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The network compiled for one kind of device. ``isa`` lists the CPU flags it was gated on and needs."""
+
+    name: str
+    engine: str
+    precision: str
+    file: str
+    isa: tuple[str, ...]
+    fusion: Fusion
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingModel:
+    """The tree model on listing features: input ``float32 (N, len(features))`` in this order, NaN where missing."""
+
+    file: str
+    features: tuple[str, ...]
+    fusion: Fusion
+    uncertain_from: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """One item that a station must score as the builder did: photo files by view, and P by variant."""
+
+    photos: Mapping[str, tuple[str, ...]]
+    listing: Mapping[str, float | None] | None
+    p_counterfeit: Mapping[str, float]
+    p_fraud: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleManifest:
+    """Everything a station needs to know of a bundle.
+
+    ``views`` are the output columns of the network, ``float32 (N, len(views))`` logits, and at the same time the views
+    that a scan must bring; ``("*",)`` means that views are exchangeable. ``preferred`` names the variant to run.
+    """
+
+    manifest: int
+    name: str
+    created_at: str
+    input: InputSpec
+    views: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    preferred: str
+    listing: ListingModel | None
+    golden: tuple[Golden, ...]
+    golden_tolerance: float
+    evidence: str
+    files: tuple[FileEntry, ...]
+    provenance: Mapping[str, str]
+
+
+def bundle_id_of(raw: bytes) -> BundleId:
+    """Return the id of the bundle whose manifest is ``raw``."""
+    return BundleId(sha256_hex(raw))
+
+
+def read_manifest(raw: bytes) -> BundleManifest:
+    """Parse and check a manifest.
+
+    Raises:
+        Unsupported: it is of a newer version than this program reads.
+        Untrusted: it is not a manifest, or contradicts itself.
+    """
+    data = parse_json(raw, MANIFEST_FILE)
+    version = data.get("manifest") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > MANIFEST_VERSION:
+        raise Unsupported(
+            f"{MANIFEST_FILE}: version {version} is newer than version {MANIFEST_VERSION}, which this program reads; "
+            "update the agent first"
+        )
+    if version != MANIFEST_VERSION or isinstance(version, bool):
+        raise Untrusted(f"{MANIFEST_FILE}: expected version {MANIFEST_VERSION}, got {version!r}")
+    manifest = decode(BundleManifest, data, MANIFEST_FILE)
+    _check_files(manifest)
+    _check_decisions(manifest)
+    return manifest
+
+
+def _check_files(manifest: BundleManifest) -> None:
+    listed = [entry.path for entry in manifest.files]
+    for path in listed:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or "\\" in path or ".." in parts or path != str(PurePosixPath(path)):
+            raise Untrusted(f"{MANIFEST_FILE}: file path {path!r} does not stay inside the bundle")
+    if len(set(listed)) != len(listed) or MANIFEST_FILE in listed:
+        raise Untrusted(f"{MANIFEST_FILE}: a file is listed twice, or the manifest lists itself")
+    if any(entry.size < 0 for entry in manifest.files):
+        raise Untrusted(f"{MANIFEST_FILE}: a file has a negative size")
+    used = [variant.file for variant in manifest.variants] + [manifest.evidence]
+    used += [manifest.listing.file] if manifest.listing else []
+    used += [path for golden in manifest.golden for paths in golden.photos.values() for path in paths]
+    for path in used:
+        if path not in listed:
+            raise Untrusted(f"{MANIFEST_FILE}: {path!r} is used but not listed under files")
+
+
+def _check_decisions(manifest: BundleManifest) -> None:
+    names = [variant.name for variant in manifest.variants]
+    if manifest.preferred not in names or len(set(names)) != len(names):
+        raise Untrusted(
+            f"{MANIFEST_FILE}: preferred {manifest.preferred!r} must be one of the distinct variants {names}"
+        )
+    if not manifest.views or (ANY_VIEW in manifest.views and len(manifest.views) > 1):
+        raise Untrusted(f"{MANIFEST_FILE}: views must be named, or be exactly [{ANY_VIEW!r}], got {manifest.views}")
+    if not 16 <= manifest.input.px <= 4096:
+        raise Untrusted(f"{MANIFEST_FILE}: input.px must lie in 16 to 4096, got {manifest.input.px}")
+    for variant in manifest.variants:
+        if set(variant.fusion.weights) != set(manifest.views):
+            raise Untrusted(f"{MANIFEST_FILE}: {variant.name}: fusion weights must name the views {manifest.views}")
+        low, high = variant.thresholds.authentic_below, variant.thresholds.suspect_from
+        if not (0.0 <= low <= high <= 1.0 + math.ulp(1.0)):
+            raise Untrusted(f"{MANIFEST_FILE}: {variant.name}: thresholds must hold 0 <= {low} <= {high} <= 1")

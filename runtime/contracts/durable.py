@@ -1,0 +1,110 @@
+"""Writes that survive a power cut, and a folder whose files are named by their SHA-256.
+
+A file is there whole or not at all: temp + fsync + rename + fsync of the folder. Both ends promise "acknowledged is
+durable" with these few lines. Never deletes on its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.contracts.errors import Unsupported, Untrusted
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the SHA-256 of ``data``, 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_hash(text: str) -> str:
+    """Return ``text`` if it is a SHA-256 in lower-case hex.
+
+    Raises:
+        Unsupported: it is anything else.
+    """
+    if not _HASH.fullmatch(text):
+        raise Unsupported(f"photo or file hash: expected 64 lower-case hex digits, got {text[:80]!r}")
+    return text
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all, on disk before this returns.
+
+    Raises:
+        OSError: the disk refused (full, read-only); nothing is left behind but the file that was there before.
+    """
+    temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temp.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temp.replace(path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Create ``path`` and its parents, each new name durable in the folder above it."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in folder ``path`` durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class ContentFolder:
+    """Files named by the SHA-256 of their bytes, fanned out over 256 folders; writing one twice is free."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        make_folder(root)
+
+    def path(self, sha256: str) -> Path:
+        """Return where the file with this hash lies, whether or not it exists."""
+        return self.root / check_hash(sha256)[:2] / sha256
+
+    def __contains__(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+    def __iter__(self) -> Iterator[str]:
+        return (file.name for file in self.root.glob("??/*") if _HASH.fullmatch(file.name))
+
+    def put(self, data: bytes) -> str:
+        """Store ``data`` durably and return its hash."""
+        sha256 = sha256_hex(data)
+        path = self.path(sha256)
+        if not path.is_file():
+            make_folder(path.parent)
+            write_durably(path, data)
+        return sha256
+
+    def read(self, sha256: str) -> bytes:
+        """Return the bytes with this hash.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            Untrusted: the file's bytes no longer have its hash.
+        """
+        data = self.path(sha256).read_bytes()
+        if sha256_hex(data) != sha256:
+            raise Untrusted(f"{self.path(sha256)}: the bytes no longer match the hash; restore this file from a copy")
+        return data

@@ -1,0 +1,145 @@
+"""Wire messages, version 1, between station and server, and what a signed release says.
+
+All bodies are JSON of these dataclasses. Errors are RFC 9457 problem details. A request of a station carries a JWT
+(EdDSA, the station's own key) with the claims of ``request_claims``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.contracts.errors import Unsupported
+from runtime.contracts.records import BundleId, ItemId, Label, RecordId, StationId
+
+TOKEN_AUDIENCE = "touchstone-sync"  # noqa: S105 - a name, not a secret
+TOKEN_LIFETIME_S = 60
+MAX_PHOTO_BYTES = 64 * 1024 * 1024
+MAX_RECORD_BYTES = 256 * 1024
+
+_CODE = re.compile(r"([A-Z2-7]{16})-([0-9a-f]{32})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolRequest:
+    """``POST /v1/enrol``: the code's ``secret``, and the raw Ed25519 ``public_key`` in hex (64 digits)."""
+
+    secret: str
+    public_key: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolAnswer:
+    """What a station learns once: its id, and the key (hex) and share of the audit lottery."""
+
+    station_id: StationId
+    audit_key: str
+    audit_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The experts' word on one case. ``seq`` rises for each station; ``resolved_at`` is ISO 8601 in UTC."""
+
+    seq: int
+    record_id: RecordId
+    item_id: ItemId
+    outcome: Label
+    resolved_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """``GET /v1/answers?after=SEQ``: at most 500, oldest first."""
+
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationReport:
+    """``PUT /v1/station/report``: what the station has shown that it runs, and how its outbox stands."""
+
+    bundle_id: BundleId | None
+    release: int | None
+    variant: str | None
+    state: Literal["running", "refused", "no-model"]
+    detail: str
+    recorded: int
+    acked: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """``GET /v1/station/assignment``: the TUF target that this station should run; ``None``: nothing published yet.
+
+    Only a hint: the station takes nothing that the offline signature does not cover, and nothing below its floor.
+    """
+
+    target: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseInfo:
+    """The ``custom`` field of a bundle's TUF target: signed offline together with the manifest's hash.
+
+    A station refuses ``release`` below the highest ``floor`` that it has committed.
+    """
+
+    name: str
+    release: int
+    floor: int
+
+
+def target_path(release: ReleaseInfo) -> str:
+    """Return the TUF target path of a release's manifest."""
+    return f"{release.name}/{release.release}/manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentCode:
+    """A one-time code: ``secret`` proves the right to enrol, ``root_sha256`` (first 32 digits) pins the TUF root."""
+
+    secret: str
+    root_sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.secret}-{self.root_sha256}"
+
+
+def parse_enrolment_code(text: str) -> EnrolmentCode:
+    """Parse what an admin handed over.
+
+    Raises:
+        Unsupported: it does not look like a code.
+    """
+    match = _CODE.fullmatch(text.strip())
+    if match is None:
+        raise Unsupported(
+            "enrolment code: expected 16 letters or digits, a dash and 32 hex digits; copy the whole line that "
+            "'touchstone-server enrolment-code' printed"
+        )
+    return EnrolmentCode(secret=match[1], root_sha256=match[2])
+
+
+def request_claims(station_id: StationId, method: str, path: str, body_sha256: str, now_s: int) -> dict[str, str | int]:
+    """Return the JWT claims that bind one request.
+
+    Args:
+        station_id: who asks (``iss``).
+        method: upper-case HTTP method (``htm``).
+        path: path with query as sent (``htu``).
+        body_sha256: SHA-256 of the body in hex, of no bytes where there is none (``bsh``).
+        now_s: seconds since 1970 by the server's clock, as the station knows it (``iat``; ``exp`` is 60 s later).
+    """
+    return {
+        "iss": station_id,
+        "aud": TOKEN_AUDIENCE,
+        "iat": now_s,
+        "exp": now_s + TOKEN_LIFETIME_S,
+        "htm": method,
+        "htu": path,
+        "bsh": body_sha256,
+    }

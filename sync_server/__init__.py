@@ -1,0 +1,1 @@
+"""The fleet's other end: enrolment, records, cases, labels, signed releases."""
