@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from runtime.contracts.errors import Unsupported
+from runtime.photo import read_photo, sanitise
+from runtime.preprocess import prepare
+
+GPS, ORIENTATION = 0x8825, 0x0112
+
+
+def half_red(orientation: int | None = None, format_: str = "JPEG", *, gps: bool = True) -> bytes:
+    """Left half red, right half black, as stored."""
+    image = Image.new("RGB", (200, 100))
+    image.paste((255, 0, 0), (0, 0, 100, 100))
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    if gps:
+        exif.get_ifd(GPS)[2] = (51.0, 30.0, 0.0)
+        exif[0x010F] = "SecretCameraMaker"
+    out = io.BytesIO()
+    image.save(out, format_, exif=exif, **({"lossless": True} if format_ == "WEBP" else {}))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8])
+def test_position_and_device_leave_and_pixels_and_orientation_stay(format_: str, orientation: int | None) -> None:
+    raw = half_red(orientation, format_)
+    clean = sanitise(raw, "x")
+    assert b"SecretCameraMaker" in raw
+    assert b"SecretCameraMaker" not in clean
+    opened = Image.open(io.BytesIO(clean))
+    assert not opened.getexif().get_ifd(GPS)
+    assert opened.getexif().get(ORIENTATION, 1) == (orientation or 1)
+    assert np.array_equal(np.asarray(opened), np.asarray(Image.open(io.BytesIO(raw))))
+    assert sanitise(clean, "x") == clean
+    assert np.array_equal(prepare([raw], 64), prepare([clean], 64))
+
+
+def test_what_trails_the_image_is_cut_off() -> None:
+    raw = half_red()
+    assert sanitise(raw + b"MotionPhoto_Data" * 10, "x") == sanitise(raw, "x")
+
+
+def test_a_rotated_photo_is_turned_upright_before_it_is_resized() -> None:
+    upright = prepare([half_red(6)], 32)[0]  # stored left is shown at the top
+    assert upright[2, 16, 0] > 200
+    assert upright[29, 16, 0] < 50
+
+
+def encode_pillow(image: Image.Image, format_: str) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format_)
+    return out.getvalue()
+
+
+def test_cmyk_grey_and_sixteen_bit_photos_become_rgb() -> None:
+    red = Image.new("RGB", (64, 64), (250, 10, 10))
+    cmyk = prepare([encode_pillow(red.convert("CMYK"), "JPEG")], 32)[0]
+    assert cmyk[16, 16, 0] > 200
+    assert cmyk[16, 16, 1] < 80
+    grey = prepare([encode_pillow(Image.new("L", (64, 64), 128), "JPEG")], 32)[0]
+    assert (abs(grey.astype(int) - 128) < 4).all()
+    deep = cv2.imencode(".png", np.full((64, 64), 0x8000, np.uint16))[1].tobytes()
+    assert (abs(prepare([deep], 32)[0].astype(int) - 128) < 4).all()
+
+
+def test_progressive_jpegs_are_read_to_their_end() -> None:
+    out = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(out, "JPEG", progressive=True)
+    assert np.array_equal(prepare([out.getvalue()], 224), prepare([sanitise(out.getvalue(), "x")], 224))
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
+def test_a_truncated_file_is_refused_by_name(format_: str, share: float) -> None:
+    raw = half_red(format_=format_)
+    with pytest.raises(Unsupported, match=r"photo a\.jpg: .*cut short"):
+        read_photo(raw[: int(len(raw) * share)], "a.jpg")
+
+
+def test_empty_and_renamed_files_are_refused_by_name() -> None:
+    with pytest.raises(Unsupported, match="empty"):
+        read_photo(b"", "a.jpg")
+    with pytest.raises(Unsupported, match="expected a JPEG, PNG or WebP"):
+        read_photo(b"%PDF-1.7 not a photo at all", "a.jpg")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    idat = b"IDAT" + zlib.compress(b"\0" * 1000)
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, idat, b"IEND")]
+    with pytest.raises(Unsupported, match="60000 x 60000"):
+        prepare([b"\x89PNG\r\n\x1a\n" + b"".join(chunks)], 32, ["bomb.png"])
+
+
+def test_a_photo_of_a_few_pixels_is_refused() -> None:
+    with pytest.raises(Unsupported, match="at least 32"):
+        read_photo(encode_pillow(Image.new("RGB", (8, 8)), "PNG"), "dot.png")
+
+
+def test_reduced_decoding_agrees_with_full_decoding(photo_of: Callable[..., bytes]) -> None:
+    rng = np.random.default_rng(1)
+    smooth = cv2.resize(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8), (1600, 1200), interpolation=cv2.INTER_CUBIC)
+    raw = cv2.imencode(".jpg", smooth, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+    full = cv2.resize(cv2.cvtColor(cv2.imdecode(raw, 1), cv2.COLOR_BGR2RGB), (224, 224), interpolation=cv2.INTER_AREA)
+    assert abs(prepare([raw.tobytes()], 224)[0].astype(int) - full).mean() < 2.0
+
+
+def test_real_photos_keep_their_pixels(banknotes: Path) -> None:
+    for path in sorted(banknotes.glob("*/*.jpg"))[:12]:
+        raw = path.read_bytes()
+        assert np.array_equal(prepare([raw], 224), prepare([sanitise(raw, path.name)], 224))
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x10\0\0\0WEBPVP8X"]))
+def test_any_bytes_are_refused_in_words_or_read(tail: bytes, head: bytes) -> None:
+    try:
+        read_photo(head + tail, "x")
+    except Unsupported as error:
+        assert str(error).startswith("photo x")
