@@ -15,7 +15,7 @@ from runtime.contracts.bundle import ANY_VIEW, Variant
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import Prediction, Reason, Verdict
 from runtime.engine import Network, choose_variant, cpu_flags, load_network, missing_isa
-from runtime.policy import LISTING, decide, fuse, logit, missing_views
+from runtime.policy import LISTING, decide, fuse, missing_views
 from runtime.preprocess import prepare
 
 
@@ -80,7 +80,7 @@ class Inspector:
         values = [listing.get(name) for name in model.features]
         row = np.array([[math.nan if value is None else value for value in values]], np.float32)
         raw = float(self._listing_network.run(row).reshape(-1)[-1])
-        return fuse({LISTING: [logit(raw)]}, model.fusion)
+        return fuse({LISTING: [raw]}, model.fusion)
 
     def inspect(self, photos: Mapping[str, Sequence[bytes]], listing: Mapping[str, float | None] | None) -> Inspection:
         """Inspect one item.

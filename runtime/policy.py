@@ -44,12 +44,6 @@ def sigmoid(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
 
 
-def logit(p: float) -> float:
-    """Return the inverse of ``sigmoid``; ``p`` is clipped to [1e-7, 1 - 1e-7]."""
-    p = min(max(p, 1e-7), 1 - 1e-7)
-    return math.log(p / (1 - p))
-
-
 def missing_views(given: Mapping[str, Sequence[object]], required: Sequence[str]) -> tuple[str, ...]:
     """Return the required views that a scan lacks; an exchangeable model wants at least one photo of any name."""
     if tuple(required) == (ANY_VIEW,):

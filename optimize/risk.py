@@ -1,0 +1,184 @@
+"""What a labelled set can prove: exact binomial bounds, fixed-sequence tests, and what a claim would still need.
+
+Pure statistics on scores and labels; knows no model and opens no file. A *miss* is a counterfeit that a threshold calls
+authentic; the missed rate (false-accept rate) does not depend on how common counterfeits are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """``count`` of ``n``, with its exact two-sided interval at ``confidence`` (Clopper and Pearson 1934)."""
+
+    count: int
+    n: int
+    low: float
+    high: float
+    confidence: float
+
+    @property
+    def value(self) -> float:
+        """The point estimate; NaN where ``n`` is 0."""
+        return self.count / self.n if self.n else math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What the business allows: a missed rate, at an error level (1 - confidence, already divided over the claims)."""
+
+    max_missed: float
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One step of the ladder as tested: threshold, misses among ``n`` counterfeits, p-value, and whether it holds."""
+
+    threshold: float
+    misses: int
+    n: int
+    p_value: float
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What the certify split proved.
+
+    ``threshold`` is 0 where nothing holds: then nothing is called authentic, and everything goes to an expert.
+    ``upper_bound`` is the one-sided bound of the chosen rung. ``more_counterfeits`` is how many more counterfeit items
+    without a miss the strictest rung would need (0 where certified). ``power`` is the chance that a model at a quarter
+    of the budget passes a test of this size.
+    """
+
+    certified: bool
+    threshold: float
+    upper_bound: float
+    n: int
+    misses: int
+    more_counterfeits: int
+    power: float
+    rungs: tuple[Rung, ...]
+
+
+def rate(count: int, n: int, confidence: float = 0.95) -> Rate:
+    """Return ``count / n`` with its exact interval; [0, 1] where ``n`` is 0."""
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, count, n - count + 1)) if count else 0.0
+    high = float(stats.beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
+    return Rate(count=count, n=n, low=low, high=high, confidence=confidence)
+
+
+def upper_bound(misses: int, n: int, alpha: float) -> float:
+    """Return the exact one-sided upper bound of a rate after ``misses`` in ``n``, wrong with probability ``alpha``."""
+    return float(stats.beta.ppf(1 - alpha, misses + 1, n - misses)) if misses < n else 1.0
+
+
+def p_value(misses: int, n: int, max_missed: float) -> float:
+    """Return P(at most ``misses`` of ``n`` | true rate = ``max_missed``): small means that the budget holds."""
+    return float(stats.binom.cdf(misses, n, max_missed))
+
+
+def items_needed(budget: Budget, misses: int = 0) -> int:
+    """Return the smallest number of counterfeits with which a budget is proved despite ``misses`` misses."""
+    low, high = misses + 1, misses + 2
+    while p_value(misses, high, budget.max_missed) > budget.alpha:
+        low, high = high, high * 2
+    while low < high:
+        middle = (low + high) // 2
+        if p_value(misses, middle, budget.max_missed) <= budget.alpha:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def allowed_misses(n: int, budget: Budget) -> int:
+    """Return the most misses among ``n`` with which the budget is proved; -1 where not even none is enough."""
+    misses = -1
+    while misses + 1 <= n and p_value(misses + 1, n, budget.max_missed) <= budget.alpha:
+        misses += 1
+    return misses
+
+
+def power(n: int, budget: Budget, true_rate: float) -> float:
+    """Return the chance that a model with this true missed rate is certified on ``n`` counterfeits."""
+    allowed = allowed_misses(n, budget)
+    return float(stats.binom.cdf(allowed, n, true_rate)) if allowed >= 0 else 0.0
+
+
+def ladder(counterfeit_scores: Scores, max_missed: float) -> tuple[float, ...]:
+    """Choose a short ladder of thresholds on the calibrate split, strictest first.
+
+    The first rungs lie below every counterfeit seen (the least score, moved down by 2, 1 and 0.5 in logit); the next
+    let through one more of the seen counterfeits each, as far as one and a half times the budget.
+
+    Args:
+        counterfeit_scores: P(counterfeit) of the calibrate split's counterfeits, ``float64 (n,)``.
+        max_missed: the budget.
+
+    Returns:
+        Distinct rising thresholds in (0, 1); empty where there are no scores.
+    """
+    if counterfeit_scores.size == 0:
+        return ()
+    ordered = np.sort(counterfeit_scores.clip(1e-6, 1 - 1e-6))
+    least = math.log(ordered[0] / (1 - ordered[0]))
+    below = [1 / (1 + math.exp(-(least - step))) for step in (2.0, 1.0, 0.5)]
+    reach = min(math.floor(1.5 * max_missed * ordered.size) + 1, ordered.size)
+    return tuple(sorted({*below, *(float(score) for score in ordered[:reach])}))
+
+
+def certify(tested: Sequence[tuple[float, int]], n: int, budget: Budget) -> Certificate:
+    """Test a ladder from its strictest rung and stop at the first failure (fixed-sequence testing, Maurer et al. 1995).
+
+    As each rung is tested only after all stricter ones held, every test may spend the whole error level.
+
+    Args:
+        tested: (threshold, misses among the certify split's counterfeits), strictest first.
+        n: counterfeits of the certify split.
+        budget: with the error level of this one claim.
+    """
+    rungs: list[Rung] = []
+    for threshold, misses in tested:
+        p = p_value(misses, n, budget.max_missed) if n else 1.0
+        rungs.append(Rung(threshold=threshold, misses=misses, n=n, p_value=p, holds=p <= budget.alpha))
+        if not rungs[-1].holds:
+            break
+    best = next((rung for rung in reversed(rungs) if rung.holds), None)
+    needed = items_needed(budget, rungs[0].misses if rungs else 0)
+    return Certificate(
+        certified=best is not None,
+        threshold=best.threshold if best else 0.0,
+        upper_bound=upper_bound(best.misses, n, budget.alpha) if best else 1.0,
+        n=n,
+        misses=best.misses if best else 0,
+        more_counterfeits=0 if best else max(needed - n, 1),
+        power=power(n, budget, budget.max_missed / 4),
+        rungs=tuple(rungs),
+    )
+
+
+def misses_below(threshold: float, counterfeit_scores: Scores) -> int:
+    """Count the counterfeits that a threshold would call authentic."""
+    return int((counterfeit_scores < threshold).sum())
+
+
+def auc(positive: Scores, negative: Scores) -> float:
+    """Return the area under the ROC curve (Mann-Whitney, ties count half); NaN where a class is empty."""
+    if not positive.size or not negative.size:
+        return math.nan
+    ranks = stats.rankdata(np.concatenate([positive, negative]))
+    u = ranks[: positive.size].sum() - positive.size * (positive.size + 1) / 2
+    return float(u / (positive.size * negative.size))

@@ -1,0 +1,69 @@
+"""Photos through networks, each photo decoded once: the rows that training, calibration and evaluation work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from os import cpu_count
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration_data.dataset import Item, Photo
+from runtime.engine import Network
+from runtime.preprocess import prepare
+
+CHUNK = 8
+"""Photos a batch: enough to keep an engine busy, few enough to keep memory flat."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One photo's outputs: one ``float32 (columns,)`` a network."""
+
+    item_id: str
+    view: str
+    outputs: tuple[npt.NDArray[np.float32], ...]
+
+
+def score_photos(
+    networks: Sequence[Network], items: Sequence[Item], px: int, progress: Progress | None = None
+) -> list[Row]:
+    """Run every photo of the items through every network.
+
+    Args:
+        networks: loaded with one thread each; chunks run in parallel.
+        items: in any order.
+        px: side of the networks' input.
+        progress: called with (photos done, photos in all).
+
+    Raises:
+        Unsupported: a photo does not decode; the message names its file.
+    """
+    photos = [(item, photo) for item in items for photo in item.photos]
+    rows: list[Row] = []
+
+    def run(chunk: list[tuple[Item, Photo]]) -> list[Row]:
+        batch = prepare([photo.path.read_bytes() for _, photo in chunk], px, [str(photo.path) for _, photo in chunk])
+        outputs = [network.run(batch) for network in networks]
+        return [
+            Row(item_id=item.item_id, view=photo.view, outputs=tuple(output[i] for output in outputs))
+            for i, (item, photo) in enumerate(chunk)
+        ]
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        for part in pool.map(run, _chunks(photos)):
+            rows.extend(part)
+            if progress:
+                progress(len(rows), len(photos))
+    return rows
+
+
+def _chunks(photos: Sequence[tuple[Item, Photo]]) -> Iterator[list[tuple[Item, Photo]]]:
+    source = iter(photos)
+    while chunk := list(islice(source, CHUNK)):
+        yield chunk

@@ -1,0 +1,62 @@
+"""Training the last blocks of the backbone, from activations that the frozen blocks computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from calibration_data.dataset import Item
+from optimize.backbone import EMBEDDING, PX, Embedder
+from optimize.head import Head
+from optimize.scoring import CHUNK, Progress
+from runtime.contracts.bundle import ANY_VIEW
+from runtime.preprocess import prepare
+
+_BATCH = 32
+_LEARNING_RATE = 3e-4
+
+
+def train_tail(
+    embedder: Embedder, items: Sequence[Item], views: Sequence[str], seed: int, epochs: int, progress: Progress | None
+) -> Head:
+    """Train the embedder's tail in place, together with a head, by cross-entropy with Adam.
+
+    Batch normalisation keeps its ImageNet statistics: batches are small.
+
+    Returns:
+        The trained head, one column a view.
+    """
+    torch.manual_seed(seed)
+    photos = [(item, photo) for item in items for photo in item.photos]
+    column = torch.tensor([0 if ANY_VIEW in views else list(views).index(photo.view) for _, photo in photos])
+    target = torch.tensor([float(item.label == "counterfeit") for item, _ in photos])
+    steps = len(photos) * (1 + epochs)
+    activations: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for start in range(0, len(photos), CHUNK):
+            chunk = [photo.path for _, photo in photos[start : start + CHUNK]]
+            batch = prepare([path.read_bytes() for path in chunk], PX, [str(path) for path in chunk])
+            activations.append(embedder.stem(torch.from_numpy(batch)).to(torch.float16))
+            if progress:
+                progress(start + len(chunk), steps)
+    inputs = torch.cat(activations).clone()
+    head = nn.Linear(EMBEDDING, len(views))
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimiser = torch.optim.AdamW([*embedder.tail_parameters(), *head.parameters()], _LEARNING_RATE, weight_decay=1e-2)
+    weight = torch.where(target > 0, (1 - target).mean() / target.mean(), torch.ones_like(target))
+    order = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        for done, chosen in enumerate(torch.split(torch.from_numpy(order.permutation(len(photos))), _BATCH)):
+            logits = head(embedder.tail(inputs[chosen].to(torch.float32)))
+            own = logits.gather(1, column[chosen][:, None])[:, 0]
+            loss = nn.functional.binary_cross_entropy_with_logits(own, target[chosen], weight[chosen])
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            if progress:
+                progress(min(len(photos) * (1 + epoch) + (done + 1) * _BATCH, steps), steps)
+    return Head(weight=head.weight.detach().numpy().T.copy(), bias=head.bias.detach().numpy().copy())
