@@ -175,10 +175,10 @@ def misses_below(threshold: float, counterfeit_scores: Scores) -> int:
     return int((counterfeit_scores < threshold).sum())
 
 
-def auc(positive: Scores, negative: Scores) -> float:
-    """Return the area under the ROC curve (Mann-Whitney, ties count half); NaN where a class is empty."""
+def auc(positive: Scores, negative: Scores) -> float | None:
+    """Return the area under the ROC curve (Mann-Whitney, ties count half); ``None`` where a class is empty."""
     if not positive.size or not negative.size:
-        return math.nan
+        return None
     ranks = stats.rankdata(np.concatenate([positive, negative]))
     u = ranks[: positive.size].sum() - positive.size * (positive.size + 1) / 2
     return float(u / (positive.size * negative.size))

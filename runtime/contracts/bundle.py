@@ -72,7 +72,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingModel:
-    """The tree model on listing features: ``float32 (N, len(features))`` in this order, NaN where missing, to logits."""
+    """Trees on listing features: ``float32 (N, len(features))`` in this order, NaN where missing, to one logit."""
 
     file: str
     features: tuple[str, ...]

@@ -1,0 +1,81 @@
+"""The listing model in a build: the same calibration, ladder and certificate as for photos, on the fraud label."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from calibration_data.dataset import Item
+from optimize.decisions import Scored, decide_split
+from optimize.evidence import ListingEvidence
+from optimize.model import LISTING_NETWORK, ModelSpec
+from optimize.risk import Budget, auc
+from optimize.roles import Roles
+from runtime.contracts.bundle import ListingModel
+from runtime.contracts.errors import Unsupported
+from runtime.engine import Network, load_network
+from runtime.policy import LISTING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedListing:
+    """The listing model as it ships, its evidence, and P(fraud) of the evaluate items."""
+
+    model: ListingModel
+    evidence: ListingEvidence
+    p_fraud: Mapping[str, float]
+
+
+def decide_listing(model: Path, spec: ModelSpec, roles: Roles, draft: Path, budget: Budget) -> DecidedListing | None:
+    """Certify the listing model, or return ``None`` where the MODEL has none.
+
+    Raises:
+        Unsupported: its file is missing, or a split lacks items with and without fraud.
+    """
+    if spec.listing is None:
+        return None
+    file = f"variants/{LISTING_NETWORK}"
+    try:
+        shutil.copyfile(model / LISTING_NETWORK, draft / file)
+    except FileNotFoundError as error:
+        raise Unsupported(
+            f"model {model}: {LISTING_NETWORK} is missing; run 'touchstone-optimize finetune' again"
+        ) from error
+    network = load_network("onnxruntime", draft / file, 1)
+    calibrate, certify, evaluate = (
+        _score(network, spec.listing, side) for side in (roles.calibrate, roles.certify, roles.evaluate)
+    )
+    if len({item.positive for item in calibrate}) < 2:
+        raise Unsupported("split: calibrate has no items with fraud, or none without; add items with the fraud column")
+    decided = decide_split(calibrate, certify, evaluate, (LISTING,), budget)
+    p = np.array([decided.probabilities[item.item_id] for item in evaluate])
+    fraud = np.array([item.positive for item in evaluate], bool)
+    return DecidedListing(
+        model=ListingModel(
+            file=file,
+            features=spec.listing,
+            fusion=decided.fusion,
+            uncertain_from=decided.certificate.threshold,
+        ),
+        evidence=ListingEvidence(
+            certificate=decided.certificate, auc=auc(p[fraud], p[~fraud]), honest_review=decided.chosen_review
+        ),
+        p_fraud=decided.probabilities,
+    )
+
+
+def _score(network: Network, features: Sequence[str], items: Sequence[Item]) -> list[Scored]:
+    known = [item for item in items if item.listing is not None and item.fraud is not None]
+    if not known:
+        return []
+    table = [[(item.listing or {}).get(name, math.nan) for name in features] for item in known]
+    values = network.run(np.array(table, np.float32)).reshape(-1)
+    return [
+        Scored(item_id=item.item_id, positive=bool(item.fraud), logits={LISTING: [float(value)]})
+        for item, value in zip(known, values, strict=True)
+    ]
