@@ -13,7 +13,10 @@ EVIDENCE_FILE = "evidence.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """The budget, and how its error level is divided over what the bundle claims."""
+    """The photos' budget and how its error level is divided over the variants, and the listing's budget of its own.
+
+    The listing model is one claim at the whole error level: it does not differ between variants.
+    """
 
     max_missed: float
     max_missed_fraud: float

@@ -77,11 +77,16 @@ def finetune(dataset: Dataset, out: Path, options: FinetuneOptions, progress: Pr
 
 
 def training_items(dataset: Dataset, options: FinetuneOptions) -> tuple[list[Item], dict[str, int] | None]:
-    """Return the items to train on, and the fold of each where the model is cross-fitted."""
+    """Return the items to train on, and where the model is cross-fitted the fold of each item that will be judged.
+
+    Cross-fitting judges what the data does not pin to ``train``: experts' labels are there because a model was unsure,
+    so they teach every fold and judge none.
+    """
     roles = assign(dataset.items, seed=options.seed, by_time=options.by_time)
     if options.cross_fit:
         items = [item for item in dataset.items if item.split != "field"]
-        return items, folds(items, k=options.cross_fit, seed=options.seed)
+        judged = [item for item in items if item.split != "train"]
+        return items, folds(judged, k=options.cross_fit, seed=options.seed)
     items = [item for item in dataset.items if roles[item.item_id] == "train"]
     if len({item.label for item in items}) < 2:
         raise Unsupported(
@@ -124,7 +129,7 @@ def fit_heads(
     """Fit the head that ships, and after it one for each fold, trained without that fold's items."""
     heads = [fit_head(rows, views, options.seed)]
     if fold_of is not None:
-        fold = np.array([fold_of[item] for item in rows.item])
+        fold = np.array([fold_of.get(item, -1) for item in rows.item])
         heads += [fit_head(rows.where(fold != k), views, options.seed) for k in range(options.cross_fit)]
     return heads
 

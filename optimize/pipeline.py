@@ -82,8 +82,9 @@ def build(
         (draft / "variants").mkdir(parents=True)
         candidates = compile_candidates(network, spec, roles, draft / "variants", work, progress)
         rows = score_candidates(candidates, spec, roles, progress)
-        claims = _claims(len(candidates), spec, options)
-        listing = decide_listing(model, spec, roles, draft, _budget(claims, claims.max_missed_fraud))
+        claims = _claims(len(candidates), options)
+        fraud_budget = Budget(max_missed=claims.max_missed_fraud, alpha=1 - claims.confidence)
+        listing = decide_listing(model, spec, roles, draft, fraud_budget)
         decided = {
             candidate.name: _decide(gather(rows, index, spec, roles), spec, roles, claims)
             for index, candidate in enumerate(candidates)
@@ -129,23 +130,18 @@ def build(
         return finish(draft, manifest, out), evidence
 
 
-def _claims(variants: int, spec: ModelSpec, options: BuildOptions) -> Claims:
-    count = variants + (spec.listing is not None)
+def _claims(variants: int, options: BuildOptions) -> Claims:
     return Claims(
         max_missed=options.max_missed,
         max_missed_fraud=options.max_missed_fraud,
         confidence=options.confidence,
-        claims=count,
-        alpha_per_claim=(1 - options.confidence) / count,
+        claims=variants,
+        alpha_per_claim=(1 - options.confidence) / variants,
     )
 
 
-def _budget(claims: Claims, max_missed: float) -> Budget:
-    return Budget(max_missed=max_missed, alpha=claims.alpha_per_claim)
-
-
 def _decide(scored: Mapping[str, Scored], spec: ModelSpec, roles: Roles, claims: Claims) -> Decided:
-    budget = _budget(claims, claims.max_missed)
+    budget = Budget(max_missed=claims.max_missed, alpha=claims.alpha_per_claim)
     calibrate, certify, evaluate = (
         [scored[item.item_id] for item in side] for side in (roles.calibrate, roles.certify, roles.evaluate)
     )

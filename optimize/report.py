@@ -44,7 +44,8 @@ def _lines(manifest: BundleManifest, bundle_id: BundleId, evidence: Evidence) ->
     if evidence.listing is not None:
         auc = "-" if evidence.listing.auc is None else f"{evidence.listing.auc:.3f}"
         yield f"  listing model: AUC {auc}; {evidence.listing.honest_review:.1%} of honest listings go to review"
-        yield f"    {certificate_text(evidence.listing.certificate, claims.max_missed_fraud, claims, 'frauds')}"
+        alpha = 1 - claims.confidence
+        yield f"    {certificate_text(evidence.listing.certificate, claims.max_missed_fraud, alpha, 'frauds')}"
 
 
 def _variant_lines(variant: VariantEvidence, claims: Claims, preferred: bool) -> Iterator[str]:
@@ -55,7 +56,7 @@ def _variant_lines(variant: VariantEvidence, claims: Claims, preferred: bool) ->
     )
     for reason in variant.reasons:
         yield f"    because  {reason}"
-    yield f"    {certificate_text(variant.certificate, claims.max_missed, claims, 'counterfeits')}"
+    yield f"    {certificate_text(variant.certificate, claims.max_missed, claims.alpha_per_claim, 'counterfeits')}"
     found = variant.evaluation
     yield (
         f"    reports  missed {rate_text(found.far)}, false suspects {rate_text(found.frr)}, "
@@ -65,12 +66,12 @@ def _variant_lines(variant: VariantEvidence, claims: Claims, preferred: bool) ->
     yield f"             accuracy without abstention {rate_text(found.accuracy)}, AUC {auc}"
 
 
-def certificate_text(certificate: Certificate, max_missed: float, claims: Claims, what: str) -> str:
+def certificate_text(certificate: Certificate, max_missed: float, alpha: float, what: str) -> str:
     """Say what a certificate proves, or what it would need."""
     if certificate.certified:
         return (
             f"proved   {certificate.misses} of {certificate.n} {what} missed: at most {certificate.upper_bound:.2%} at "
-            f"error level {claims.alpha_per_claim:.2%} (power {certificate.power:.0%} at {max_missed / 4:.2%})"
+            f"error level {alpha:.2%} (power {certificate.power:.0%} at {max_missed / 4:.2%})"
         )
     return (
         f"NOT PROVED with {certificate.n} {what}: {certificate.more_counterfeits:,} more without a further miss are "

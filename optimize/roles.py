@@ -81,7 +81,7 @@ def choose_roles(dataset: Dataset, spec: ModelSpec, *, share: float, spent: froz
 
 def _cross_fitted(dataset: Dataset, spec: ModelSpec) -> Roles:
     folds = dict(spec.folds or {})
-    items = tuple(item for item in dataset.items if item.split != "field")
+    items = tuple(item for item in dataset.items if item.split not in ("field", "train"))
     strangers = [item.item_id for item in items if item.item_id not in folds]
     if strangers:
         raise Unsupported(
