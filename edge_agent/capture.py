@@ -1,0 +1,147 @@
+"""The watch folder: finished item folders in ``inbox/``, with photos named by view. Deletes only what is recorded.
+
+A producer fills a folder elsewhere, or under a name that starts with a dot or ends in ``.part``, and renames it into
+place. Photos are ``<view>.jpg``, further ones of the same view ``<view>~2.jpg``; ``item.json`` may give the item's id
+and listing. A folder that is done is first renamed away, then deleted, so that a crash never leaves half an item.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.disk import disk_errors
+from edge_agent.home import Home
+from edge_agent.station import MAX_PHOTOS, ScanRequest
+from runtime.contracts.codec import decode, parse_json
+from runtime.contracts.durable import sync_folder, write_durably
+from runtime.contracts.errors import TouchstoneError, Unsupported, Untrusted
+from runtime.contracts.sync import MAX_PHOTO_BYTES
+
+ITEM_FILE = "item.json"
+REASON_FILE = "reason.txt"
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_DONE = ".done-"
+_NUMBERED = re.compile(r"(?P<view>.+?)(?:~(?P<number>[1-9][0-9]?))?")
+_MAX_ITEM_FILE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFile:
+    """What ``item.json`` may say."""
+
+    item_id: str | None = None
+    listing: Mapping[str, float | None] | None = None
+
+
+def waiting_items(home: Home) -> list[Path]:
+    """Return the finished entries of the inbox, the one that has waited longest first."""
+    found = []
+    for entry in home.inbox.iterdir():
+        if entry.name.startswith(".") or entry.name.endswith(".part"):
+            continue
+        try:
+            found.append((entry.lstat().st_mtime_ns, entry))
+        except FileNotFoundError:
+            continue
+    return [entry for _, entry in sorted(found)]
+
+
+def read_item(folder: Path) -> ScanRequest:
+    """Read one finished item folder.
+
+    Raises:
+        Unsupported: it is no folder of photos, or cannot be read; it should be rejected.
+        FileNotFoundError: somebody took it away.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        folder.lstat()
+        raise Unsupported(f"{folder.name}: expected a folder with the photos of one item, got a file; make a folder")
+    try:
+        return _read_folder(folder)
+    except Untrusted as error:
+        raise Unsupported(str(error)) from error
+    except OSError as error:
+        folder.lstat()
+        raise Unsupported(f"{folder.name}: cannot be read ({error.strerror})") from error
+
+
+def remove(folder: Path) -> None:
+    """Take an item folder out of the inbox; its record must be on disk.
+
+    Raises:
+        StationFault: the disk refuses.
+    """
+    with disk_errors(f"inbox: {folder.name}"):
+        done = folder.with_name(_DONE + secrets.token_hex(8))
+        folder.rename(done)
+        sync_folder(folder.parent)
+        shutil.rmtree(done)
+
+
+def reject(home: Home, folder: Path, why: TouchstoneError | str) -> Path:
+    """Move an item folder to ``rejected/``, with the reason beside its photos; return where it lies now.
+
+    Raises:
+        StationFault: the disk refuses.
+    """
+    with disk_errors(f"rejected: {folder.name}"):
+        place = home.rejected / folder.name
+        number = 1
+        while place.exists() or place.is_symlink():
+            number += 1
+            place = home.rejected / f"{folder.name}-{number}"
+        folder.rename(place)
+        sync_folder(home.rejected)
+        sync_folder(home.inbox)
+        is_folder = place.is_dir() and not place.is_symlink()
+        reason = place / REASON_FILE if is_folder else place.with_name(f"{place.name}.{REASON_FILE}")
+        write_durably(reason, f"{why}\n".encode())
+    return place
+
+
+def sweep(home: Home) -> None:
+    """Finish removals that a crash cut short."""
+    for entry in home.inbox.glob(f"{_DONE}*"):
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def _read_folder(folder: Path) -> ScanRequest:
+    item = ItemFile()
+    numbered: dict[str, list[tuple[int, Path]]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_symlink() or not path.is_file():
+            raise Unsupported(f"{folder.name}/{path.name}: expected a plain file; take it out")
+        if path.name == ITEM_FILE:
+            what = f"{folder.name}/{ITEM_FILE}"
+            item = decode(ItemFile, parse_json(_bounded(path, _MAX_ITEM_FILE_BYTES), what), what)
+            continue
+        if path.suffix.lower() not in PHOTO_SUFFIXES:
+            raise Unsupported(
+                f"{folder.name}/{path.name}: expected {ITEM_FILE} or a photo ({', '.join(sorted(PHOTO_SUFFIXES))}); "
+                "take it out"
+            )
+        match = _NUMBERED.fullmatch(path.stem)
+        view, number = (match["view"], int(match["number"] or 1)) if match else (path.stem, 1)
+        numbered.setdefault(view, []).append((number, path))
+    if not 1 <= sum(map(len, numbered.values())) <= MAX_PHOTOS:
+        raise Unsupported(f"{folder.name}: expected 1 to {MAX_PHOTOS} photos in the folder")
+    photos = {
+        view: tuple(_bounded(path, MAX_PHOTO_BYTES) for _, path in sorted(paths)) for view, paths in numbered.items()
+    }
+    return ScanRequest(
+        item_id=folder.name if item.item_id is None else item.item_id, photos=photos, listing=item.listing
+    )
+
+
+def _bounded(path: Path, most: int) -> bytes:
+    size = path.stat().st_size
+    if size > most:
+        raise Unsupported(f"{path.parent.name}/{path.name}: expected at most {most} bytes, got {size}")
+    return path.read_bytes()

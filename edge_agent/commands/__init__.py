@@ -1,0 +1,1 @@
+"""The commands of ``touchstone-agent``, one module each, imported when asked for."""

@@ -1,0 +1,82 @@
+"""``touchstone-agent status``: what runs here and how the outbox stands. Reads only; safe beside a running daemon."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from edge_agent.config import read_config
+from edge_agent.home import Home
+from edge_agent.identity import require_identity
+from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, Outbox
+from edge_agent.release_book import ReleaseBook
+from runtime.contracts.codec import encode
+
+
+def main(home: Home, arguments: argparse.Namespace) -> int:
+    """Print how the station stands."""
+    identity = require_identity(home)
+    config = read_config(home.config_file)
+    home.create()
+    outbox = Outbox(home.database_file)
+    try:
+        state: dict[str, Any] = {
+            "station": identity.station_id,
+            "name": identity.name,
+            "server": config.server or identity.server,
+            **_releases(ReleaseBook(outbox)),
+            "outbox": encode(outbox.tally()),
+            **_contact(outbox),
+            "answers_received": outbox.answer_count(),
+            "answers": encode(outbox.answers(after=max(0, outbox.last_answer() - max(0, arguments.answers)))),
+        }
+    finally:
+        outbox.close()
+    sys.stdout.write(json.dumps(state, indent=2) + "\n" if arguments.json else _shown(state))
+    return 0
+
+
+def _releases(book: ReleaseBook) -> dict[str, Any]:
+    running = next(iter(book.runnable()), None)
+    refusals = book.refusals()
+    return {
+        "bundle_id": None if running is None else running.bundle_id,
+        "release": None if running is None else running.release.release,
+        "model": None if running is None else running.release.name,
+        "variant": None if running is None else running.variant,
+        "floor": book.floor(),
+        "refused": encode(refusals[-1]) if refusals else None,
+    }
+
+
+def _contact(outbox: Outbox) -> dict[str, Any]:
+    contact = outbox.fact(CONTACT_FACT)
+    return {
+        "last_contact": None if contact is None else datetime.fromtimestamp(float(contact), UTC).isoformat(),
+        "last_error": outbox.fact(ERROR_FACT) or None,
+        "clock_offset_s": float(outbox.fact(CLOCK_FACT) or "0"),
+    }
+
+
+def _shown(state: dict[str, Any]) -> str:
+    tally = state["outbox"]
+    model = "no model yet"
+    if state["bundle_id"] is not None:
+        model = f"{state['model']} release {state['release']}, {state['variant']}, bundle {state['bundle_id'][:12]}"
+    lines = [
+        f"station   {state['station']} ({state['name']}) of {state['server']}",
+        f"model     {model}",
+        f"outbox    {tally['recorded']} recorded = {tally['acked']} acked + {tally['pending']} pending"
+        f" ({tally['parked']} parked); {tally['cases']} cases, {tally['waiting_cases']} of them waiting",
+        f"contact   {state['last_contact'] or 'never'}; clock offset {state['clock_offset_s']:+.0f} s",
+    ]
+    if state["last_error"]:
+        lines.append(f"error     {state['last_error']}")
+    if state["refused"]:
+        lines.append(f"refused   release {state['refused']['release']}: {state['refused']['reason']}")
+    lines.append(f"answers   {state['answers_received']}")
+    lines += [f"  {answer['item_id']}: {answer['outcome']} ({answer['resolved_at']})" for answer in state["answers"]]
+    return "\n".join(lines) + "\n"

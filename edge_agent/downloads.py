@@ -1,0 +1,169 @@
+"""Fetches the bundle of a verified release: only files not on this disk already, each checked while it streams.
+
+A bundle folder appears under its id whole or not at all. A file that was fetched once survives any crash, so a download
+goes on where it stopped, file by file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from edge_agent.admission import keep_admission
+from edge_agent.disk import disk_errors, free_bytes
+from edge_agent.home import Home
+from edge_agent.server_link import ServerLink
+from edge_agent.signed_releases import SignedRelease
+from runtime.bundle_store import open_bundle
+from runtime.contracts.bundle import MANIFEST_FILE, BundleManifest, FileEntry, read_manifest
+from runtime.contracts.durable import ContentFolder, make_folder, sha256_hex, sync_folder, write_durably
+from runtime.contracts.errors import StationFault, TouchstoneError, TryLater
+from runtime.contracts.records import BundleId
+
+_NEW = ".new-"
+_BROKEN = ".broken-"
+_SLOWEST_BYTES_PER_S = 4096
+_PATIENCE_S = 120.0
+
+
+class Downloads:
+    """The bundle folders of one station. One fetch at a time."""
+
+    def __init__(self, *, home: Home, link: ServerLink, min_free_bytes: int) -> None:
+        self._bundles = home.bundles
+        self._incoming = ContentFolder(home.incoming)
+        self._link = link
+        self._min_free_bytes = min_free_bytes
+
+    def fetch(self, release: SignedRelease) -> Path:
+        """Return the folder with the bundle of ``release``, every byte verified, its admission beside it.
+
+        Raises:
+            TryLater: the server is down, or sent other bytes than were signed.
+            Untrusted: the manifest, as signed, is none; it never will be.
+            Unsupported: the manifest is of a newer version than this agent reads.
+            StationFault: there is too little disk space.
+        """
+        with disk_errors(f"update to release {release.info.release}"):
+            place = self._bundles / release.bundle_id
+            if not _is_whole(place, release.bundle_id):
+                raw = self._bounded(f"/v1/files/{release.bundle_id}", release.bundle_id, release.manifest_size)
+                manifest = read_manifest(raw)
+                self._fetch_files(manifest)
+                self._assemble(place, raw, manifest, release)
+            keep_admission(place, release.info.release, release.metadata)
+            return place
+
+    def sweep(self) -> None:
+        """Delete the half-made folders and files that a crash left; what is whole stays."""
+        with disk_errors("bundles"):
+            for folder in self._bundles.glob(".*"):
+                shutil.rmtree(folder, ignore_errors=True)
+            for part in self._incoming.root.glob("??/.*"):
+                part.unlink(missing_ok=True)
+
+    def clean(self, keep: Collection[BundleId]) -> None:
+        """Delete bundles that are not in ``keep``, and fetched files that waited for one of them."""
+        with disk_errors("bundles"):
+            for folder in self._bundles.iterdir():
+                if folder.name not in keep:
+                    shutil.rmtree(folder, ignore_errors=True)
+            for sha256 in list(self._incoming):
+                self._incoming.path(sha256).unlink(missing_ok=True)
+
+    def _fetch_files(self, manifest: BundleManifest) -> None:
+        missing = {entry.sha256: entry for entry in manifest.files if entry.sha256 not in self._incoming}
+        here = self._files_on_disk()
+        wanted = sum(entry.size for entry in missing.values())
+        if free_bytes(self._bundles) < wanted + self._min_free_bytes:
+            raise StationFault(
+                f"update: needs {wanted >> 20} MiB and {self._min_free_bytes >> 20} MiB to spare, "
+                f"{free_bytes(self._bundles) >> 20} MiB are free; free some space"
+            )
+        for sha256, entry in missing.items():
+            if sha256 not in here or not self._copy(here[sha256], sha256):
+                self._download(entry)
+
+    def _files_on_disk(self) -> dict[str, Path]:
+        found = {}
+        for path in self._bundles.glob(f"[!.]*/{MANIFEST_FILE}"):
+            try:
+                entries = read_manifest(path.read_bytes()).files
+            except (OSError, TouchstoneError):
+                continue
+            found.update({entry.sha256: path.parent / entry.path for entry in entries})
+        return found
+
+    def _copy(self, source: Path, sha256: str) -> bool:
+        # A copy, not a link: a fault in one bundle's bytes must not reach the other.
+        try:
+            data = source.read_bytes()
+        except OSError:
+            return False
+        return sha256_hex(data) == sha256 and self._incoming.put(data) == sha256
+
+    def _download(self, entry: FileEntry) -> None:
+        place = self._incoming.path(entry.sha256)
+        make_folder(place.parent)
+        temp = place.with_name(f".{secrets.token_hex(4)}.part")
+        try:
+            with temp.open("xb") as file:
+                digest = hashlib.sha256()
+                for chunk in self._chunks(f"/v1/files/{entry.sha256}", entry.size):
+                    file.write(chunk)
+                    digest.update(chunk)
+                if digest.hexdigest() != entry.sha256:
+                    raise TryLater(f"update: file {entry.path}: the server sent other bytes than were signed")
+                file.flush()
+                os.fsync(file.fileno())
+            temp.replace(place)
+        finally:
+            temp.unlink(missing_ok=True)
+        sync_folder(place.parent)
+
+    def _bounded(self, path: str, sha256: str, size: int) -> bytes:
+        data = b"".join(self._chunks(path, size))
+        if sha256_hex(data) != sha256:
+            raise TryLater("update: the server sent another manifest than was signed; it is not taken")
+        return data
+
+    def _chunks(self, path: str, size: int) -> Iterator[bytes]:
+        started_s, received = time.monotonic(), 0
+        with self._link.stream("GET", path) as chunks:
+            for chunk in chunks:
+                received += len(chunk)
+                elapsed_s = time.monotonic() - started_s
+                if received > size:
+                    raise TryLater(f"update: {path}: the server sent more than the {size} bytes that were signed")
+                if elapsed_s > _PATIENCE_S and received < elapsed_s * _SLOWEST_BYTES_PER_S:
+                    raise TryLater(f"update: {path}: {received} bytes in {elapsed_s:.0f} s is too slow; will ask again")
+                yield chunk
+        if received != size:
+            raise TryLater(f"update: {path}: expected {size} bytes from the server, got {received}")
+
+    def _assemble(self, place: Path, raw: bytes, manifest: BundleManifest, release: SignedRelease) -> None:
+        temp = self._bundles / f"{_NEW}{release.bundle_id}"
+        shutil.rmtree(temp, ignore_errors=True)
+        for entry in manifest.files:
+            make_folder((temp / entry.path).parent)
+            write_durably(temp / entry.path, self._incoming.read(entry.sha256))
+        make_folder(temp)
+        write_durably(temp / MANIFEST_FILE, raw)
+        keep_admission(temp, release.info.release, release.metadata)
+        if place.exists():  # its bytes have changed, or it would not be fetched again
+            place.rename(self._bundles / f"{_BROKEN}{secrets.token_hex(4)}")
+        temp.rename(place)
+        sync_folder(self._bundles)
+        open_bundle(place)
+
+
+def _is_whole(folder: Path, bundle_id: BundleId) -> bool:
+    try:
+        return open_bundle(folder).bundle_id == bundle_id
+    except TouchstoneError:
+        return False

@@ -1,0 +1,116 @@
+"""Runs the agent's loops beside each other until told to stop. A loop that fails waits and goes on, alone.
+
+A loop is a blocking step, run in a thread, that returns how long to wait before the next. What an error means is
+decided by its family alone; anything else is a crash of that loop, logged with its place and restarted with back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge_agent.back_off import back_off_s
+from edge_agent.journal import note
+from runtime.contracts.errors import StationFault, TouchstoneError, TryLater, Unsupported, Untrusted
+
+EVENTS: tuple[tuple[type[TouchstoneError], str], ...] = (
+    (TryLater, "try_later"),
+    (Untrusted, "untrusted"),
+    (Unsupported, "unsupported"),
+    (StationFault, "needs_a_person"),
+    (TouchstoneError, "failed"),
+)
+"""How a family is called in the log; the first that fits."""
+
+_SAME_NOTE_AFTER_S = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """One thing that the agent does again and again.
+
+    Attributes:
+        name: for the log, and for ``wake``.
+        step: does one piece of work and returns the seconds to wait before the next.
+        longest_wait_s: the back-off after failures never exceeds this.
+        grace_s: how long a step in hand may take when the agent stops; None: as long as it needs.
+    """
+
+    name: str
+    step: Callable[[], float]
+    longest_wait_s: float
+    grace_s: float | None
+
+
+class Supervisor:
+    """Runs loops; ``stopping`` is set first when it is told to stop, so that long steps may look at it."""
+
+    def __init__(self, loops: Sequence[Loop], stopping: threading.Event) -> None:
+        self._loops = loops
+        self._stopping = stopping
+        self._random = random.Random()  # noqa: S311 - jitter, not a secret
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._aio: asyncio.AbstractEventLoop | None = None
+
+    def wake(self, name: str) -> None:
+        """End the wait of a loop; may be called from any thread."""
+        if self._aio is not None and not self._aio.is_closed() and name in self._wakes:
+            self._aio.call_soon_threadsafe(self._wakes[name].set)
+
+    def stop(self) -> None:
+        """Begin to stop; call it in the event loop's thread."""
+        self._stopping.set()
+        for wake in self._wakes.values():
+            wake.set()
+
+    async def run(self) -> bool:
+        """Run until SIGTERM, SIGINT or ``stop``; return whether every step in hand came to its end."""
+        self._wakes = {loop.name: asyncio.Event() for loop in self._loops}
+        self._aio = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._aio.add_signal_handler(number, self.stop)
+        tasks = {loop.name: asyncio.create_task(self._run(loop)) for loop in self._loops}
+        await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)  # a loop ends only when stopping
+        ended = True
+        for loop in self._loops:
+            done, _ = await asyncio.wait([tasks[loop.name]], timeout=loop.grace_s)
+            if not done:
+                ended = False
+                note("left_in_hand", loop=loop.name)
+        return ended
+
+    async def _run(self, loop: Loop) -> None:
+        failures, last_note, noted_at_s = 0, "", 0.0
+        wake = self._wakes[loop.name]
+        while not self._stopping.is_set():
+            wake.clear()
+            try:
+                wait_s = await asyncio.to_thread(loop.step)
+                failures, last_note = 0, ""
+            except TouchstoneError as error:
+                failures += 1
+                event = next(name for family, name in EVENTS if isinstance(error, family))
+                if f"{event}{error}" != last_note or time.monotonic() - noted_at_s > _SAME_NOTE_AFTER_S:
+                    last_note, noted_at_s = f"{event}{error}", time.monotonic()
+                    note(event, loop=loop.name, why=str(error))
+                wait_s = min(loop.longest_wait_s, back_off_s(failures, self._random))
+            except Exception as error:  # noqa: BLE001 - the one place where a crash is caught, so that others go on
+                failures += 1
+                where = traceback.format_exception(error)[-2].strip().replace("\n", " ")
+                note("crashed", loop=loop.name, why=f"{type(error).__name__}: {error}", where=where)
+                wait_s = min(loop.longest_wait_s, back_off_s(failures, self._random))
+            if wait_s > 0 and not self._stopping.is_set():
+                await _wait(wake, wait_s)
+
+
+async def _wait(wake: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(wake.wait(), seconds)
+    except TimeoutError:
+        return

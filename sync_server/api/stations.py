@@ -1,0 +1,60 @@
+"""Routes of stations: enrol, what to run, what runs, what the experts said."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from runtime.contracts.sync import Answers, Assignment, EnrolAnswer, EnrolRequest, StationReport
+from sync_server.api.bodies import strictly
+from sync_server.api.callers import Caller, Device, Shared
+from sync_server.auth import audit_key
+from sync_server.cases import answers_after
+from sync_server.devices import Station, enrol, list_stations, store_report
+from sync_server.releases import assigned_target
+
+router = APIRouter(prefix="/v1", tags=["stations"])
+
+
+@router.post("/enrol")
+def enrol_station(request: EnrolRequest, _: Annotated[None, strictly(EnrolRequest)], shared: Shared) -> EnrolAnswer:
+    """Spend a one-time code. The same code with the same key gives the same answer again while it is valid."""
+    with shared.store.write() as connection:
+        station_id = enrol(connection, request, shared.now())
+    return EnrolAnswer(
+        station_id=station_id,
+        audit_key=audit_key(shared.audit_secret, station_id),
+        audit_share=shared.settings.audit_share,
+    )
+
+
+@router.get("/answers")
+def answers(station: Device, shared: Shared, after: Annotated[int, Query(ge=0)] = 0) -> Answers:
+    """Return the experts' answers on this station's cases above a number, at most 500."""
+    with shared.store.read() as connection:
+        return answers_after(connection, station, after)
+
+
+@router.get("/station/assignment")
+def assignment(_: Device, shared: Shared) -> Assignment:
+    """Return the TUF target path of the release that this station should run."""
+    with shared.store.read() as connection:
+        return Assignment(target=assigned_target(connection))
+
+
+@router.put("/station/report", status_code=204)
+def report(
+    body: StationReport, station: Device, _: Annotated[None, strictly(StationReport)], shared: Shared
+) -> Response:
+    """Keep what this station has shown that it runs."""
+    with shared.store.write() as connection:
+        store_report(connection, station, body, shared.now())
+    return Response(status_code=204)
+
+
+@router.get("/stations")
+def stations(_: Caller, shared: Shared) -> tuple[Station, ...]:
+    """List the stations and what each has shown."""
+    with shared.store.read() as connection:
+        return list_stations(connection)

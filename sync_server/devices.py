@@ -1,0 +1,98 @@
+"""Stations: one-time codes, enrolment, reports. Enrolling again with the same code and key gives the same answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, select, update
+
+from runtime.contracts.codec import canonical_json, decode, parse_json
+from runtime.contracts.errors import Unsupported
+from runtime.contracts.records import StationId, check_name
+from runtime.contracts.sync import EnrolmentCode, EnrolRequest, StationReport
+from sync_server.auth import token_hash
+from sync_server.refusals import Forbidden
+from sync_server.schema import ENROLMENT_CODES, STATIONS, stamp
+from sync_server.store import insert_new
+
+MAX_CODE_HOURS = 24 * 31
+_PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+_REFUSED = "enrolment code: it is wrong, used or expired; ask an admin for a new one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """An enrolled station and what it has shown; moments are ISO 8601 in UTC."""
+
+    station_id: StationId
+    name: str
+    enrolled_at: str
+    last_seen: str | None
+    report: StationReport | None
+
+
+def issue_code(connection: Connection, root: bytes, valid_hours: int, now: datetime) -> EnrolmentCode:
+    """Issue a one-time code that pins ``root``, the bytes of the first root metadata.
+
+    Raises:
+        Unsupported: ``valid_hours`` is out of range.
+    """
+    if not 1 <= valid_hours <= MAX_CODE_HOURS:
+        raise Unsupported(f"valid hours: expected 1 to {MAX_CODE_HOURS}, got {valid_hours}")
+    secret = base64.b32encode(secrets.token_bytes(10)).decode()
+    row = {"secret_hash": token_hash(secret), "expires_at": stamp(now + timedelta(hours=valid_hours))}
+    connection.execute(ENROLMENT_CODES.insert().values(row))
+    return EnrolmentCode(secret=secret, root_sha256=hashlib.sha256(root).hexdigest()[:32])
+
+
+def enrol(connection: Connection, request: EnrolRequest, now: datetime) -> StationId:
+    """Spend a code on a station's public key.
+
+    Raises:
+        Forbidden: the code is wrong, expired, or was spent on another key.
+        Unsupported: the key or name cannot be used.
+    """
+    if not _PUBLIC_KEY.fullmatch(request.public_key):
+        raise Unsupported("public_key: expected the raw Ed25519 key in 64 lower-case hex digits")
+    check_name(request.name, "station name")
+    spent = token_hash(request.secret)
+    code = connection.execute(
+        select(ENROLMENT_CODES).where(ENROLMENT_CODES.c.secret_hash == spent).with_for_update()
+    ).one_or_none()
+    if code is None or code.expires_at < stamp(now):
+        raise Forbidden(_REFUSED)
+    station_id = StationId("st-" + hashlib.sha256(bytes.fromhex(request.public_key)).hexdigest()[:16])
+    if code.used_by is not None:
+        if code.used_by != station_id:
+            raise Forbidden(_REFUSED)
+        return station_id
+    row = {"id": station_id, "name": request.name, "public_key": request.public_key, "enrolled_at": stamp(now)}
+    insert_new(connection, STATIONS, {**row, "answers": 0})
+    connection.execute(update(ENROLMENT_CODES).where(ENROLMENT_CODES.c.secret_hash == spent).values(used_by=station_id))
+    return station_id
+
+
+def store_report(connection: Connection, station_id: StationId, report: StationReport, now: datetime) -> None:
+    """Keep the newest word of a station on itself."""
+    values = {"report": canonical_json(report).decode(), "last_seen": stamp(now)}
+    connection.execute(update(STATIONS).where(STATIONS.c.id == station_id).values(values))
+
+
+def list_stations(connection: Connection) -> tuple[Station, ...]:
+    """Return every station, by name."""
+    rows = connection.execute(select(STATIONS).order_by(STATIONS.c.name, STATIONS.c.id))
+    return tuple(
+        Station(
+            station_id=row.id,
+            name=row.name,
+            enrolled_at=row.enrolled_at,
+            last_seen=row.last_seen,
+            report=decode(StationReport, parse_json(row.report.encode(), "report"), "report") if row.report else None,
+        )
+        for row in rows
+    )

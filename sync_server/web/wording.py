@@ -1,0 +1,63 @@
+"""How pages put things into words. Pure. Nothing here calls an item anything before the experts have."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sync_server.cases import CaseSummary
+from sync_server.devices import Station
+
+_STEPS = ((60, "s"), (60, "min"), (24, "h"))
+QUIET_AFTER_S = 24 * 3600
+
+
+def age(since: str, now: datetime) -> str:
+    """Return how long ago ``since`` (ISO 8601) was: ``12 s``, ``5 min``, ``3 h``, ``2 days``."""
+    amount = max(0, int((now - datetime.fromisoformat(since)).total_seconds()))
+    for size, unit in _STEPS:
+        if amount < size:
+            return f"{amount} {unit}"
+        amount //= size
+    return f"{amount} day{'' if amount == 1 else 's'}"
+
+
+def case_state(case: CaseSummary) -> tuple[str, str]:
+    """Return a case's state as (tone, words); the tone is a CSS class."""
+    if case.outcome is not None:
+        return ("good" if case.outcome == "genuine" else "bad"), case.outcome
+    if case.mine is not None:
+        return "quiet", f"you said {case.mine}"
+    return "wait", "waiting"
+
+
+def station_state(station: Station, newest: int | None, now: datetime) -> tuple[str, str]:
+    """Return what a station has shown of itself as (tone, words); the tone is a CSS class."""
+    report = station.report
+    if report is None:
+        return "quiet", "nothing shown yet"
+    if station.last_seen is not None:
+        silent_s = (now - datetime.fromisoformat(station.last_seen)).total_seconds()
+        if silent_s > QUIET_AFTER_S:
+            return "wait", f"silent for {age(station.last_seen, now)}"
+    if report.state == "refused":
+        return "bad", "refused a release"
+    if report.state == "no-model":
+        return "wait", "no model yet"
+    if newest is not None and report.release is not None and report.release < newest:
+        return "wait", "running an older release"
+    return "good", "running"
+
+
+def feature_name(name: str) -> str:
+    """Return a listing feature's column name as words."""
+    return name.replace("_", " ")
+
+
+def feature_value(value: float | None) -> str:
+    """Return a listing feature's value as people write it."""
+    return "not given" if value is None else f"{value:,.6g}"
+
+
+def percent(probability: float | None) -> str:
+    """Return a probability in per cent with one decimal."""
+    return "not known" if probability is None else f"{100 * probability:.1f} %"

@@ -1,0 +1,84 @@
+"""Fixtures of the agent's tests."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.home import Home
+from edge_agent.outbox import Outbox
+from edge_agent.release_book import Proved, ReleaseBook
+from edge_agent.server_link import ServerLink
+from runtime.bundle_store import open_bundle
+from runtime.contracts.sync import ReleaseInfo
+from tests.edge_agent.rigs import RealServer, make_home
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """A real sync server, one for each file of tests."""
+    started = RealServer.start(tmp_path_factory.mktemp("real"))
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def link_to() -> Iterator[Callable[..., ServerLink]]:
+    """``link_to(url, ...)`` makes a link that is closed when the test ends."""
+    with ExitStack() as stack:
+
+        def make(url: str, **more: Any) -> ServerLink:
+            link = ServerLink(url, **more)
+            stack.callback(link.close)
+            return link
+
+        yield make
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    box = Outbox(tmp_path / "station.db")
+    try:
+        yield box
+    finally:
+        box.close()
+
+
+@pytest.fixture
+def home_with_model(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Home:
+    """A station with a committed model and no server; its model is not signed, which only ``run`` looks at."""
+    return give_model(make_home(tmp_path / "station"), tiny_bundle)
+
+
+def give_model(home: Home, tiny_bundle: Callable[..., Path]) -> Home:
+    folder = tiny_bundle(home.bundles / "new")
+    bundle = open_bundle(folder)
+    folder.rename(home.bundles / bundle.bundle_id)
+    box = Outbox(home.database_file)
+    release = ReleaseInfo(name="tiny", release=1, floor=0)
+    ReleaseBook(box).commit(Proved(bundle_id=bundle.bundle_id, release=release, variant="ort-cpu-float32"))
+    box.close()
+    return home
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB of its own."""
+    place = tmp_path / "small-disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)

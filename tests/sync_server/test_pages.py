@@ -1,0 +1,183 @@
+"""The pages in a real Chromium that can reach nothing but this server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"no Chromium is installed ({CHROMIUM} does not exist)")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server) -> Iterator[Page]:
+    context = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 860})
+    context.set_default_timeout(15_000)
+    outside: list[str] = []
+    broken: list[str] = []
+
+    def only_loopback(route) -> None:
+        if urlsplit(route.request.url).hostname == "127.0.0.1":
+            route.continue_()
+        else:
+            outside.append(route.request.url)
+            route.abort()
+
+    context.route("**/*", only_loopback)
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: broken.append(str(error)))
+    opened.on("console", lambda message: broken.append(message.text) if "Security Policy" in message.text else None)
+    yield opened
+    context.close()
+    assert (outside, broken) == ([], [])
+
+
+def sign_in(page: Page, token: str) -> None:
+    page.goto("/login")
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/")
+
+
+def test_the_documentation_renders_with_no_internet(page) -> None:
+    page.goto("/docs")
+    page.get_by_text("/v1/records/{record_id}").first.wait_for()
+    assert page.get_by_text("/v1/enrol", exact=True).count() == 1
+
+
+def test_a_stranger_is_asked_to_sign_in_and_a_wrong_token_says_so(page) -> None:
+    for path in ("/", "/stations", f"/cases/{'0' * 64}"):
+        page.goto(path)
+        assert urlsplit(page.url).path == "/login"
+    page.get_by_label("Token").fill("tsp_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    assert "not known here" in page.get_by_role("alert").inner_text()
+
+
+def test_empty_pages_say_what_to_do(browser, tmp_path, found, server_class) -> None:
+    made = found(tmp_path)
+    server = server_class(made.home)
+    context = browser.new_context(base_url=server.url)
+    page = context.new_page()
+    sign_in(page, made.admin)
+    assert "touchstone-server enrolment-code" in page.inner_text("main")
+    page.goto("/stations")
+    assert "touchstone-agent enrol" in page.inner_text("main")
+    page.goto("/?state=resolved")
+    assert "No case is settled yet" in page.inner_text("main")
+    context.close()
+    assert server.stop() == (0, "", "")
+
+
+def test_a_reviewer_labels_case_after_case_with_the_keyboard(page, station, people, png) -> None:
+    records = [station.open_case(f"bag {i}", png(i, 64), png(50 + i, 64)) for i in range(2)]
+    sign_in(page, people["ann"].token)
+    assert "2 wait for an expert" in page.inner_text("main")
+    assert page.locator("img.thumb").first.evaluate("image => image.complete && image.naturalWidth") == 64
+    page.get_by_role("link", name="Start labelling").click()
+    page.wait_for_url(f"**/cases/{records[0].record_id}")
+    text = page.inner_text("main")
+    assert "price ratio" in text
+    assert "43.8 %" not in text
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("g")
+    page.wait_for_url(f"**/cases/{records[1].record_id}?saved=*")
+    page.keyboard.press("c")
+    page.wait_for_url("**/?saved=*")
+    shown = {
+        record.item_id: people["ann"].send("GET", f"/v1/cases/{record.record_id}").json()["case"]["mine"]
+        for record in records
+    }
+    assert shown == {"bag 0": "genuine", "bag 1": "counterfeit"}
+    page.get_by_role("link", name="Look at that case again").click()
+    page.get_by_text("43.8 %").wait_for()
+    assert page.get_by_role("button", name="Counterfeit").get_attribute("aria-pressed") == "true"
+
+
+def test_a_settled_case_shows_its_outcome_and_no_buttons(page, station, people, png) -> None:
+    record = station.open_case("settled bag", png(7, 64))
+    for name in ("ben", "cem"):
+        people[name].label(record, "genuine")
+    sign_in(page, people["viewer"].token)
+    page.goto("/?state=resolved")
+    page.get_by_role("link", name="settled bag").click()
+    assert "ben" in page.inner_text("main")
+    assert page.locator("button[name=label]").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/login")
+    page.goto("/")
+    assert urlsplit(page.url).path == "/login"
+
+
+def test_text_from_stations_is_never_markup(page, station, people, png) -> None:
+    station.open_case("<img src=x onerror=alert(1)>", png(8, 64))
+    sign_in(page, people["viewer"].token)
+    assert "<img src=x onerror=alert(1)>" in page.inner_text("main")
+
+
+def test_the_stations_page_shows_what_each_has_shown(page, station, people) -> None:
+    sign_in(page, people["viewer"].token)
+    page.goto("/stations")
+    text = page.inner_text("main")
+    assert "dock 4" in text
+    assert "nothing shown yet" in text
+
+
+def test_pages_fit_a_phone_and_follow_the_dark_scheme(browser, server, people, station, png) -> None:
+    record = station.open_case("phone bag", png(9, 640))
+    grounds = set()
+    for scheme in ("light", "dark"):
+        context = browser.new_context(base_url=server.url, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+        page = context.new_page()
+        sign_in(page, people["cem"].token)
+        for path in ("/", f"/cases/{record.record_id}"):
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        context.close()
+    assert len(grounds) == 2
+
+
+def test_a_form_of_another_site_is_refused(client, people, station, png) -> None:
+    record = station.open_case("target bag", png(12))
+    cookie = {"Cookie": f"touchstone_token={people['ann'].token}"}
+    for origin in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
+        answer = client.post(f"/cases/{record.record_id}/label", content="label=genuine", headers={**cookie, **origin})
+        assert answer.status_code == 403
+    assert people["ann"].send("GET", f"/v1/cases/{record.record_id}").json()["case"]["mine"] is None
+
+
+def test_the_cookie_is_for_this_site_alone_and_pages_run_no_inline_script(client, server, people) -> None:
+    signed = client.post("/login", content=f"token={people['ann'].token}", headers={"Origin": server.url})
+    assert signed.status_code == 303
+    cookie = signed.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "Secure" not in cookie
+    beyond = httpx.post(
+        f"{server.url}/login",
+        content=f"token={people['ann'].token}",
+        headers={"Host": "touchstone.example", "Origin": "https://touchstone.example"},
+    )
+    assert "Secure" in beyond.headers["set-cookie"]
+    client.cookies.clear()
+    page = client.get("/login", headers={"Accept": "text/html"})
+    assert "script-src 'self';" in page.headers["content-security-policy"]
+    assert not re.search(r"<script(?! src)|style=|onclick", page.text)

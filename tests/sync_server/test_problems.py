@@ -1,0 +1,120 @@
+"""The one table from error to HTTP status, what pages put into words, and what is told apart at the edges."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from runtime.contracts.durable import sha256_hex
+from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
+from runtime.contracts.sync import StationReport
+from sync_server import refusals
+from sync_server.api.problems import KINDS, kind_of
+from sync_server.blobs import Blobs
+from sync_server.cases import CaseSummary
+from sync_server.devices import Station
+from sync_server.intake import sniff
+from sync_server.web import wording
+
+NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)
+
+
+def test_every_refusal_and_every_family_has_a_status_of_its_own() -> None:
+    ours = {kind for kind in vars(refusals).values() if isinstance(kind, type) and kind.__module__ == refusals.__name__}
+    assert set(KINDS) == ours | {TryLater, Untrusted, Unsupported, StationFault}
+    assert {kind_of(family("x")).status for family in (TryLater, Untrusted, Unsupported, StationFault)} == {
+        503,
+        400,
+        422,
+        507,
+    }
+
+
+def test_an_unknown_child_of_a_family_is_handled_as_its_family() -> None:
+    class New(Unsupported):
+        pass
+
+    assert kind_of(New("x")).status == 422
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0 and more", "image/jpeg"),
+        (b"\x89PNG\r\n\x1a\n and more", "image/png"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+    ],
+)
+def test_photos_are_told_by_their_first_bytes(head: bytes, kind: str) -> None:
+    assert sniff(head) == kind
+
+
+@pytest.mark.parametrize("head", [b"", b"RIFF\0\0\0\0WAVEfmt ", b"GIF89a", b"<svg xmlns="])
+def test_other_files_are_no_photos(head: bytes) -> None:
+    with pytest.raises(Untrusted):
+        sniff(head)
+
+
+def test_a_full_disk_is_a_persons_matter_and_leaves_no_half_a_file(tmp_path: Path, monkeypatch) -> None:
+    blobs = Blobs(tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    data = b"a photo"
+    blobs.path(sha256_hex(data)).parent.mkdir()
+    with pytest.raises(StationFault, match="free space"), blobs.writer(sha256_hex(data)) as writer:
+        writer.write(data)
+        writer.commit()
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-5, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (86400, "1 day"), (864000, "10 days")],
+)
+def test_ages_read_as_people_say_them(seconds: int, words: str) -> None:
+    assert wording.age((NOW - timedelta(seconds=seconds)).isoformat(), NOW) == words
+
+
+def test_a_station_is_called_running_only_for_what_it_has_shown() -> None:
+    report = StationReport(
+        bundle_id=None, release=2, variant="cpu", state="running", detail="", recorded=1, acked=1, pending=0
+    )
+    station = Station(
+        station_id="st-1", name="dock", enrolled_at=NOW.isoformat(), last_seen=NOW.isoformat(), report=report
+    )
+    assert wording.station_state(station, 2, NOW) == ("good", "running")
+    assert wording.station_state(station, 3, NOW) == ("wait", "running an older release")
+    assert wording.station_state(station, 2, NOW + timedelta(days=2)) == ("wait", "silent for 2 days")
+    assert wording.station_state(replace(station, report=None), 2, NOW) == ("quiet", "nothing shown yet")
+    refused = replace(station, report=replace(report, state="refused"))
+    assert wording.station_state(refused, 2, NOW) == ("bad", "refused a release")
+
+
+def test_a_case_is_called_by_its_outcome_only_once_it_has_one() -> None:
+    case = CaseSummary(
+        record_id="r",
+        item_id="bag",
+        station_id="st-1",
+        station="dock",
+        state="open",
+        opened_at=NOW.isoformat(),
+        photo=None,
+        mine=None,
+        outcome=None,
+    )
+    assert wording.case_state(case) == ("wait", "waiting")
+    assert wording.case_state(replace(case, mine="genuine")) == ("quiet", "you said genuine")
+    assert wording.case_state(replace(case, outcome="counterfeit")) == ("bad", "counterfeit")
+
+
+def test_no_page_says_the_word_that_we_never_say() -> None:
+    web = Path(wording.__file__).parent
+    for file in [*web.rglob("*.html"), *web.rglob("*.js"), *web.rglob("*.py")]:
+        assert "fake" not in file.read_text().lower(), file
