@@ -1,0 +1,100 @@
+"""What the story found, in words and as JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.story import Figures
+from optimize.evidence import Evidence, VariantEvidence
+from optimize.report import certificate_text, rate_text
+
+
+def preferred(evidence: Evidence) -> VariantEvidence:
+    """Return the variant that stations run."""
+    return next(variant for variant in evidence.variants if variant.name == evidence.preferred)
+
+
+def ending(figures: Figures) -> str:
+    """Return the readable ending."""
+    return "\n".join(_lines(figures))
+
+
+def _lines(figures: Figures) -> Iterator[str]:
+    first, second = (preferred(evidence) for evidence in figures.evidence)
+    claims = figures.evidence[0].claims
+    judged = "cross-fitted by item" if figures.small else "on the evaluate items, never labelled or trained on"
+    yield f"what changed from release 1 to release 2 ({judged})"
+    for name, attribute in (
+        ("missed (FAR)", "far"),
+        ("false suspects (FRR)", "frr"),
+        ("genuine reviewed", "genuine_review"),
+        ("review share", "review"),
+        ("accuracy", "accuracy"),
+    ):
+        yield f"  {name:<22}{rate_text(getattr(first.evaluation, attribute))}"
+        yield f"  {'':<20}> {rate_text(getattr(second.evaluation, attribute))}"
+    yield f"  {'AUC':<22}{_number(first.evaluation.auc)}  > {_number(second.evaluation.auc)}"
+    for release, variant in enumerate((first, second), 1):
+        text = certificate_text(variant.certificate, claims.max_missed, claims.alpha_per_claim, "counterfeits")
+        yield f"  release {release} ({variant.name}): {text}"
+    for evidence in figures.evidence[:1]:
+        yield (
+            f"  colour statistics alone reach AUC {_number(evidence.colour_baseline_auc)}: "
+            "what lighting tells is not authentication"
+        )
+    yield "latency and weight"
+    last = figures.evidence[-1]
+    yield (
+        f"  INT8 against float     {last.latency_ratio or math.nan:.2f} of the latency (medians, interleaved), "
+        f"AUC {last.auc_change or 0:+.4f}"
+    )
+    if figures.latency is not None:
+        p50, p99 = np.percentile(figures.latency.scan_ms, [50, 99])
+        yield (
+            f"  photo(s) to durable    p50 {p50:.0f} ms, p99 {p99:.0f} ms (n = {figures.latency.scan_ms.size}; "
+            f"{figures.latency.views} 12-megapixel JPEGs of {figures.latency.photo_mb:.1f} MB an item)"
+        )
+    yield (
+        f"  agent                  ready {figures.ready_ms:.0f} ms after its start, "
+        f"{figures.resident_mb:.0f} MB resident, {figures.installed_mb:.0f} MB installed in {figures.packages} packages"
+    )
+    yield "nothing lost"
+    yield (
+        f"  {figures.scanned} scans, {figures.scanned_offline} of them with no server, {figures.swap_scans} during the "
+        f"update; {figures.cases} cases, {figures.labelled} labelled"
+    )
+    yield "seconds per step"
+    for name, taken_s in figures.steps:
+        yield f"  {name:<34}{taken_s:6.1f}"
+    yield f"  {'all':<34}{sum(taken for _, taken in figures.steps):6.1f}"
+
+
+def figures_json(figures: Figures) -> str:
+    """Return the figures for machines."""
+    last = figures.evidence[-1]
+    scan_ms = figures.latency.scan_ms if figures.latency else np.array([math.nan])
+    return json.dumps(
+        {
+            "steps_s": {name: round(taken, 1) for name, taken in figures.steps},
+            "latency_ratio_int8_to_float": last.latency_ratio,
+            "auc_change_int8": last.auc_change,
+            "auc": [preferred(evidence).evaluation.auc for evidence in figures.evidence],
+            "scan_ms_p50": float(np.percentile(scan_ms, 50)),
+            "scan_ms_p99": float(np.percentile(scan_ms, 99)),
+            "scan_n": int(scan_ms.size),
+            "agent_ready_ms": figures.ready_ms,
+            "agent_resident_mb": figures.resident_mb,
+            "agent_installed_mb": figures.installed_mb,
+            "scans": figures.scanned,
+            "cases": figures.cases,
+        },
+        indent=2,
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
