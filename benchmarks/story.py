@@ -61,6 +61,7 @@ class Figures:
     cases: int = 0
     labelled: int = 0
     small: bool = False
+    generated: bool = False
     max_missed: float = MAX_MISSED
     ready_ms: float = math.nan
     resident_mb: float = math.nan
@@ -77,6 +78,7 @@ class Story:
         self._options = options
         self._programs = programs
         self._work = options.work
+        self._tracking = f"sqlite:///{options.work / 'mlflow.db'}"
         self._started_s = time.monotonic()
         self._server = ""
         self._tokens: list[str] = []
@@ -140,6 +142,7 @@ class Story:
 
     def _data(self) -> Dataset:
         folder = self._work / "data"
+        self.figures.generated = self._options.data is None
         if self._options.data is None:
             arguments = ["generate", "--out", folder, "--items", self._options.items, "--seed", self._options.seed]
             self._programs.run("touchstone-data", *arguments, quiet=False)
@@ -174,12 +177,11 @@ class Story:
 
     def _finetune(self, release: int, data: Sequence[Path]) -> None:
         folds = ("--cross-fit", 5) if self.figures.small else ()
-        tracking = f"sqlite:///{self._work / 'mlflow.db'}"
         self._programs.run(
             "touchstone-optimize",
             "finetune",
             *_data_flags(data),
-            *("--out", self._work / f"model-{release}", "--name", "demo", "--track", tracking),
+            *("--out", self._work / f"model-{release}", "--name", "demo", "--track", self._tracking),
             *folds,
             quiet=False,
         )
@@ -195,6 +197,7 @@ class Story:
             self._work / f"model-{release}",
             *_data_flags(data),
             *("--out", bundle, "--max-missed", self.figures.max_missed, "--confidence", CONFIDENCE),
+            *("--track", self._tracking),
             *fresh,
             quiet=False,
         )

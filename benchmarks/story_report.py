@@ -48,7 +48,7 @@ def write_report(path: Path, figures: Figures) -> None:
         (_steps_plot(figures), "Seconds of each step of this run."),
     )
     shown = "".join(f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>" for svg, caption in plots)
-    source = "real photos" if figures.small else "generated leather goods (synthetic; no claim about real ones)"
+    source = "generated leather goods (synthetic; no claim about real ones)" if figures.generated else "real photos"
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>Touchstone demo</title><style>{_STYLE}</style><h1>Touchstone, one whole round</h1>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from optimize.roles import Roles
 from optimize.scoring import Row, score_photos
 from optimize.timing import interleaved_us
 from runtime.contracts.bundle import ANY_VIEW
+from runtime.contracts.errors import Unsupported
 from runtime.engine import Network, load_network
 from runtime.preprocess import prepare
 
@@ -86,12 +88,21 @@ def score_candidates(
 
 
 def gather(rows: Sequence[Row], index: int, spec: ModelSpec, roles: Roles) -> dict[str, Scored]:
-    """Gather one candidate's logits by item, from the block of columns that may judge the item."""
+    """Gather one candidate's logits by item, from the block of columns that may judge the item.
+
+    Raises:
+        Unsupported: a logit is not finite.
+    """
     logits: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         block = row.outputs[index][spec.block(roles.fold_of.get(row.item_id))]
         column = 0 if spec.views == (ANY_VIEW,) else spec.views.index(row.view)
-        logits[row.item_id][row.view].append(float(block[column]))
+        logit = float(block[column])
+        if not math.isfinite(logit):
+            raise Unsupported(
+                f"model {spec.name}: photo {row.view!r} of item {row.item_id!r} scores {logit}; train again"
+            )
+        logits[row.item_id][row.view].append(logit)
     return {
         item.item_id: Scored(
             item_id=item.item_id,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from calibration_data.dataset import Dataset, load, merge
 from optimize.evidence import Evidence
-from optimize.report import describe
+from optimize.report import describe, headline
 from runtime.bundle_store import Bundle, open_bundle
 from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.command import Progress, StepProgress, run_command
@@ -46,7 +46,7 @@ def _add_finetune(parser: argparse.ArgumentParser) -> None:
         "--cross-fit", type=int, default=0, metavar="K", help="for a small set: train on all of it, judge by K folds"
     )
     parser.add_argument("--by-time", action="store_true", help="oldest items train, newest evaluate")
-    parser.add_argument("--track", metavar="URI", help="log the run to this MLflow tracking URI")
+    _add_track(parser)
     parser.set_defaults(command=_finetune)
 
 
@@ -54,17 +54,18 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="folder that finetune made")
     _add_data(parser)
     parser.add_argument("--out", metavar="BUNDLE", type=Path, required=True, help="folder to make")
-    for flag, default, text in (
-        ("--max-missed", 0.02, "share of counterfeits that may pass as authentic"),
-        ("--max-missed-fraud", 0.5, "share of frauds that the listing score may miss; 1 for no such budget"),
-        ("--confidence", 0.95, "of all the bundle's claims together"),
-        ("--certify-share", 1.0, "share of the certify split to spend on this release"),
+    for flag, kind, default, text in (
+        ("--max-missed", _share, 0.02, "share of counterfeits that may pass as authentic"),
+        ("--max-missed-fraud", _share, 0.5, "share of frauds that the listing score may miss; 1 for no such budget"),
+        ("--confidence", _confidence, 0.95, "of all the bundle's claims together"),
+        ("--certify-share", _share, 1.0, "share of the certify split to spend on this release"),
     ):
-        parser.add_argument(flag, type=_share, default=default, metavar="X", help=f"{text} (default: {default})")
+        parser.add_argument(flag, type=kind, default=default, metavar="X", help=f"{text} (default: {default})")
     parser.add_argument(
         "--after", metavar="BUNDLE", type=Path, action="append", default=[], help="certify on nothing this one spent"
     )
     parser.add_argument("--json", action="store_true", help="print the evidence as JSON")
+    _add_track(parser)
     parser.set_defaults(command=_build)
 
 
@@ -74,10 +75,29 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_track(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--track", metavar="URI", help="log the run to this MLflow tracking URI")
+
+
+def _track(uri: str | None, run_name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+    if uri is None:
+        return
+    from optimize.tracking import track  # MLflow takes seconds to load
+
+    track(uri, run_name, params, metrics)
+
+
 def _share(text: str) -> float:
     value = float(text)
     if not 0.0 < value <= 1.0:
         raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1, got {text}")
+    return value
+
+
+def _confidence(text: str) -> float:
+    value = _share(text)
+    if value == 1.0:
+        raise argparse.ArgumentTypeError("expected less than 1: no number of items proves anything for certain")
     return value
 
 
@@ -97,11 +117,8 @@ def _finetune(options: argparse.Namespace) -> None:
         by_time=options.by_time,
     )
     spec = finetune(_dataset(options), options.out, chosen, Progress("train"))
-    if options.track:
-        from optimize.tracking import track
-
-        params = {"seed": chosen.seed, "unfreeze": chosen.unfreeze, "cross_fit": chosen.cross_fit, **spec.provenance}
-        track(options.track, spec.name, params, {"items": len(spec.trained_on)}, options.out / "model.json")
+    params = {"seed": chosen.seed, "cross_fit": chosen.cross_fit, **spec.provenance}
+    _track(options.track, f"{spec.name}: finetune", params, {"items": len(spec.trained_on)})
     print(f"{options.out}: trained on {len(spec.trained_on)} items, views {', '.join(spec.views)}")
 
 
@@ -124,6 +141,8 @@ def _build(options: argparse.Namespace) -> None:
         now=datetime.now(UTC),
         progress=StepProgress(),
     )
+    params = {"bundle_id": bundle.bundle_id, "preferred": evidence.preferred, "max_missed": chosen.max_missed}
+    _track(options.track, f"{bundle.manifest.name}: build", params, headline(evidence))
     _print(bundle, evidence, as_json=options.json)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from optimize.decisions import Evaluation
 from optimize.risk import Certificate
@@ -53,7 +54,7 @@ class ListingEvidence:
 class Evidence:
     """All of it. ``certified_on`` are the items that this release spent; a later one must not certify on them."""
 
-    format: int = 1
+    format: Literal[1] = 1
     claims: Claims
     cross_fitted: bool
     items: Mapping[str, Mapping[str, int]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calibration_data.dataset import Dataset, Item
+from calibration_data.dataset import Dataset, Item, require_both_classes
 from calibration_data.split import assign, folds
 from optimize import backbone
 from optimize.head import Embedded, Head, fit_head, side_by_side, with_head
@@ -21,6 +21,7 @@ from optimize.scoring import Progress, score_photos
 from optimize.trees import fit_trees, trees_to_onnx
 from runtime.contracts.bundle import ANY_VIEW
 from runtime.contracts.errors import Unsupported
+from runtime.contracts.records import check_name
 from runtime.engine import load_network
 
 
@@ -45,12 +46,7 @@ def finetune(dataset: Dataset, out: Path, options: FinetuneOptions, progress: Pr
         Unsupported: too few items, a photo that does not decode, options that exclude each other, ``out`` in use.
     """
     require_free(out)
-    if options.unfreeze and options.cross_fit:
-        raise Unsupported(
-            "--unfreeze with --cross-fit: one trained backbone would see every fold; choose one of the two"
-        )
-    if not 0 <= options.unfreeze <= backbone.block_count():
-        raise Unsupported(f"--unfreeze {options.unfreeze}: expected 0 to {backbone.block_count()} blocks")
+    _check_options(options)
     items, fold_of = training_items(dataset, options)
     views = scan_views(dataset)
     embedder, tuned = backbone.load(options.unfreeze), None
@@ -86,6 +82,7 @@ def training_items(dataset: Dataset, options: FinetuneOptions) -> tuple[list[Ite
     if options.cross_fit:
         items = [item for item in dataset.items if item.split != "field"]
         judged = [item for item in items if item.split != "train"]
+        require_both_classes(judged, where=f"dataset {dataset.root} without its train and field items")
         return items, folds(judged, k=options.cross_fit, seed=options.seed)
     items = [item for item in dataset.items if roles[item.item_id] == "train"]
     if len({item.label for item in items}) < 2:
@@ -132,6 +129,22 @@ def fit_heads(
         fold = np.array([fold_of.get(item, -1) for item in rows.item])
         heads += [fit_head(rows.where(fold != k), views, options.seed) for k in range(options.cross_fit)]
     return heads
+
+
+def _check_options(options: FinetuneOptions) -> None:
+    check_name(options.name, "name of the model")
+    if options.unfreeze and options.cross_fit:
+        raise Unsupported(
+            "--unfreeze with --cross-fit: one trained backbone would see every fold; choose one of the two"
+        )
+    for flag, value, least, most in (
+        ("--unfreeze", options.unfreeze, 0, backbone.block_count()),
+        ("--epochs", options.epochs, 1, 1000),
+        ("--cross-fit", options.cross_fit, 2 if options.cross_fit else 0, 1000),
+        ("--seed", options.seed, 0, 2**32 - 1),
+    ):
+        if not least <= value <= most:
+            raise Unsupported(f"{flag} {value}: expected {least} to {most}")
 
 
 def _listing_model(items: Sequence[Item], spec: ModelSpec) -> onnx.ModelProto | None:

@@ -91,6 +91,12 @@ def with_head(embedder: onnx.ModelProto, head: Head) -> onnx.ModelProto:
     return model
 
 
+def columns_of(model: onnx.ModelProto) -> int:
+    """Count the columns of a model from ``with_head``; 0 for any other model."""
+    biases = [tensor for tensor in model.graph.initializer if tensor.name == f"{HEAD_NODE}.bias"]
+    return int(biases[0].dims[0]) if biases else 0
+
+
 def keep_columns(model: onnx.ModelProto, chosen: slice) -> onnx.ModelProto:
     """Return a copy of a model from ``with_head`` (quantised or not) with only these columns."""
     kept = onnx.ModelProto()

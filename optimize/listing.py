@@ -16,10 +16,9 @@ from optimize.evidence import ListingEvidence
 from optimize.model import LISTING_NETWORK, ModelSpec
 from optimize.risk import Budget, auc
 from optimize.roles import Roles
-from runtime.contracts.bundle import ListingModel
+from runtime.contracts.bundle import LISTING, ListingModel
 from runtime.contracts.errors import Unsupported
 from runtime.engine import Network, load_network
-from runtime.policy import LISTING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import onnx
 
@@ -36,7 +37,7 @@ class ModelSpec:
         provenance: hashes and versions.
     """
 
-    format: int = 1
+    format: Literal[1] = 1
     name: str
     px: int
     views: tuple[str, ...]
@@ -110,7 +111,9 @@ def require_free(folder: Path) -> None:
     """Check that an output folder is new or empty.
 
     Raises:
-        Unsupported: it has something in it.
+        Unsupported: it has something in it, or has no name of its own.
     """
+    if not folder.name:
+        raise Unsupported(f"output {folder}: expected the name of a folder to make")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Unsupported(f"output {folder}: it exists and is not empty; name another folder or remove it")

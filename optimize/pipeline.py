@@ -29,6 +29,7 @@ from optimize.colour import colour_auc, item_colours
 from optimize.decisions import Decided, Scored, decide_cross_fitted, decide_split, evaluate_items
 from optimize.evidence import EVIDENCE_FILE, Claims, Evidence, VariantEvidence
 from optimize.gate import Facts, prefer, refusals
+from optimize.head import columns_of
 from optimize.listing import DecidedListing, decide_listing
 from optimize.model import MODEL_JSON, ModelSpec, load_network, load_spec, require_free
 from optimize.pack import GOLDEN_TOLERANCE, finish, prove_golden, write_golden_photos
@@ -41,6 +42,7 @@ from runtime.bundle_store import Bundle
 from runtime.contracts.bundle import MANIFEST_VERSION, BundleManifest, InputSpec, Variant
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import sha256_hex
+from runtime.contracts.errors import Unsupported
 from runtime.engine import cpu_flags
 
 Timings = Mapping[str, npt.NDArray[np.float64]]
@@ -76,6 +78,12 @@ def build(
     require_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     spec, network = load_spec(model), load_network(model)
+    wanted = spec.block(max(spec.folds.values()) if spec.folds else None).stop
+    if columns_of(network) < wanted:
+        raise Unsupported(
+            f"model {model}: expected a network with a head of {wanted} columns, got {columns_of(network)}; make it "
+            "again with 'touchstone-optimize finetune'"
+        )
     roles = choose_roles(dataset, spec, share=options.certify_share, spent=options.spent)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
         work, draft = Path(name), Path(name) / "bundle"

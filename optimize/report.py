@@ -15,6 +15,16 @@ def describe(manifest: BundleManifest, bundle_id: BundleId, evidence: Evidence) 
     return "\n".join(_lines(manifest, bundle_id, evidence))
 
 
+def headline(evidence: Evidence) -> dict[str, float]:
+    """Return the preferred variant's figures by name, for a tracker; what has no items is left out."""
+    variant = next(variant for variant in evidence.variants if variant.name == evidence.preferred)
+    found = variant.evaluation
+    rates = {"far": found.far, "frr": found.frr, "genuine_review": found.genuine_review, "accuracy": found.accuracy}
+    figures = {name: rate.value for name, rate in rates.items() if rate.n}
+    figures |= {"missed_upper_bound": variant.certificate.upper_bound, "latency_p50_us": variant.latency_p50_us}
+    return figures if found.auc is None else figures | {"auc": found.auc}
+
+
 def _lines(manifest: BundleManifest, bundle_id: BundleId, evidence: Evidence) -> Iterator[str]:
     claims = evidence.claims
     yield f"bundle {manifest.name}  {bundle_id[:16]}  built {manifest.created_at}"

@@ -55,7 +55,11 @@ def choose_roles(dataset: Dataset, spec: ModelSpec, *, share: float, spent: froz
         Unsupported: an item that the model was trained on would judge it, or a side lacks a class.
     """
     if spec.folds is not None:
-        return _cross_fitted(dataset, spec)
+        if share < 1.0:
+            raise Unsupported(
+                f"certify share {share}: a cross-fitted model certifies on all items; leave the share out"
+            )
+        return _cross_fitted(dataset, spec, spent)
     roles = assign(dataset.items, seed=spec.seed, by_time=spec.by_time)
     side = {
         role: [item for item in dataset.items if roles[item.item_id] == role]
@@ -79,7 +83,7 @@ def choose_roles(dataset: Dataset, spec: ModelSpec, *, share: float, spent: froz
     )
 
 
-def _cross_fitted(dataset: Dataset, spec: ModelSpec) -> Roles:
+def _cross_fitted(dataset: Dataset, spec: ModelSpec, spent: frozenset[str]) -> Roles:
     folds = dict(spec.folds or {})
     items = tuple(item for item in dataset.items if item.split not in ("field", "train"))
     strangers = [item.item_id for item in items if item.item_id not in folds]
@@ -88,6 +92,14 @@ def _cross_fitted(dataset: Dataset, spec: ModelSpec) -> Roles:
             f"split: item {strangers[0]!r} and {len(strangers) - 1} more have no fold in the model; give build "
             "the same --data as finetune"
         )
+    again = [item.item_id for item in items if item.item_id in spent]
+    if again:
+        raise Unsupported(
+            f"split: item {again[0]!r} and {len(again) - 1} more were certified on by an earlier release, and a "
+            "cross-fitted model certifies on all items; give those the split 'train', add new ones, and finetune again"
+        )
+    for fold in (None, *sorted(set(folds.values()))):
+        _require_both([item for item in items if folds[item.item_id] != fold], "cross-fitting")
     return Roles(calibrate=items, certify=items, evaluate=items, fold_of=folds)
 
 

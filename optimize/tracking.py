@@ -1,23 +1,18 @@
-"""Training runs into MLflow, when asked. Imports MLflow only then: it is slow to load."""
+"""Training runs into MLflow, when asked: parameters and metrics. MLflow is imported only then; it is slow to load."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
-
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 
-def track(uri: str, run_name: str, params: Mapping[str, object], metrics: Mapping[str, float], files: Path) -> None:
-    """Log one run.
+def track(uri: str, run_name: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+    """Log one run to the experiment ``touchstone``.
 
     Args:
         uri: MLflow tracking URI, for example ``sqlite:///mlflow.db``.
         run_name: what to call it.
         params: what was chosen.
         metrics: what came out.
-        files: one file to keep with the run.
     """
     import mlflow
 
@@ -26,4 +21,3 @@ def track(uri: str, run_name: str, params: Mapping[str, object], metrics: Mappin
     with mlflow.start_run(run_name=run_name):
         mlflow.log_params(dict(params))
         mlflow.log_metrics(dict(metrics))
-        mlflow.log_artifact(str(files))
