@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
-from typing import TextIO
 
 from calibration_data.dataset import LABELS, ROLES, Dataset, Role, load, write_items
 from calibration_data.leather.generator import default_workers, generate
 from calibration_data.split import SHARES, assign
-from runtime.contracts.errors import TouchstoneError, Unsupported
-
-SILENT_S = 2.0  # progress is shown from then on
-BAR_CHARACTERS = 30
+from runtime.contracts.command import Progress, run_command
+from runtime.contracts.errors import Unsupported
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: Arguments without the program's name; those of the process by default.
-
-    Returns:
-        0; 2 after a mistake that one line on stderr explains; 130 after an interrupt.
-    """
-    options = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], None] = options.command
-    try:
-        command(options)
-    except (TouchstoneError, OSError) as error:
-        print(f"touchstone-data: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("touchstone-data: interrupted; nothing was left behind", file=sys.stderr)
-        return 130
-    return 0
+    """Run one command; see ``run_command`` for what it returns."""
+    return run_command(_parser(), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,9 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         "split",
         help="give every item a role and write it into items.csv",
         description=f"Give every item a role ({', '.join(f'{role} {share:.0%}' for role, share in SHARES.items())}),"
-        " stratified by label and group, and write it into items.csv. Roles that are there already stay.".replace(
-            "%", "%%"
-        ),
+        " stratified by label and group, and write it into items.csv. Roles that are there already stay.",
     )
     split.add_argument("folder", metavar="DIR", type=Path, help="the dataset's folder")
     split.add_argument("--seed", type=int, required=True, metavar="N", help="the same seed gives the same roles")
@@ -98,9 +74,9 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 def _share(text: str) -> tuple[Role, float]:
     name, _, share = text.partition("=")
     for role in ROLES:
-        if role == name:
+        if role == name and 0 <= float(share) <= 1:  # argparse turns float's ValueError into a message
             return role, float(share)
-    raise argparse.ArgumentTypeError(f"expected ROLE=X with one of {', '.join(ROLES)}, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected ROLE=X with one of {', '.join(ROLES)} and 0 to 1, got {text!r}")
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -112,7 +88,7 @@ def _generate(options: argparse.Namespace) -> None:
         superfake_share=options.superfake_share,
         counterfeit_share=options.counterfeit_share,
         workers=options.workers,
-        progress=_Progress(sys.stderr, monotonic),
+        progress=Progress("items"),
         photo_px=options.photo_px,
     )
     print(f"{options.items} items in {options.out}")
@@ -121,7 +97,7 @@ def _generate(options: argparse.Namespace) -> None:
 def _split(options: argparse.Namespace) -> None:
     dataset = load(options.folder)
     shares = dict(options.share) if options.share else SHARES
-    if abs(sum(shares.values()) - 1) > 1e-6:
+    if abs(sum(shares.values()) - 1) > 1e-9:
         raise Unsupported(f"--share: the shares sum to {sum(shares.values()):g}, expected 1; correct them")
     roles = assign(dataset.items, seed=options.seed, shares=shares, by_time=options.by_time)
     items = [replace(item, split=roles[item.item_id]) for item in dataset.items]
@@ -148,30 +124,6 @@ def _counts(dataset: Dataset) -> dict[str, Counter[str]]:
         "split": Counter(item.split or "none" for item in dataset.items),
         "group": Counter(item.group or "none" for item in dataset.items),
     }
-
-
-class _Progress:
-    """A bar on a terminal, a line every tenth elsewhere; nothing at all for work that is done within two seconds."""
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._started_s = clock()
-        self._tenth = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        elapsed_s = self._clock() - self._started_s
-        if elapsed_s < SILENT_S:
-            return
-        left_s = elapsed_s * (total - done) / done
-        if self._stream.isatty():
-            bar = ("#" * (BAR_CHARACTERS * done // total)).ljust(BAR_CHARACTERS, ".")
-            end = "\n" if done == total else ""
-            self._stream.write(f"\r[{bar}] {done}/{total} items, {left_s:.0f} s left \x1b[K{end}")
-        elif 10 * done // total > self._tenth:
-            self._tenth = 10 * done // total
-            self._stream.write(f"{done}/{total} items, {left_s:.0f} s left\n")
-        self._stream.flush()
 
 
 if __name__ == "__main__":

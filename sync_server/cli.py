@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from runtime.contracts.errors import TouchstoneError
+from runtime.contracts.command import run_command
 from runtime.contracts.sync import target_path
 from sync_server.api.callers import Services
 from sync_server.app import build_services, create_app
@@ -27,24 +27,13 @@ from sync_server.serving import serve
 from sync_server.settings import DEFAULT_AUDIT_SHARE, DEFAULT_LABELS_NEEDED, read_settings, settings_for
 from sync_server.signing import sign_bundle
 
+HOME_VARIABLE = "TOUCHSTONE_SERVER_HOME"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code."""
-    arguments = build_parser().parse_args(argv)
-    try:
-        arguments.run(arguments)
-        sys.stdout.flush()
-    except TouchstoneError as error:
-        print(f"touchstone-server: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+    """Run one command; see ``run_command`` for what it returns."""
+    return run_command(build_parser(), argv)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,7 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="touchstone-server", description="The fleet's other end.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     home = argparse.ArgumentParser(add_help=False)
-    home.add_argument("--home", type=Path, required=True, help="folder of this server")
+    home.add_argument(
+        "--home",
+        type=Path,
+        default=Path(os.environ.get(HOME_VARIABLE, "~/.touchstone-server")).expanduser(),
+        help=f"folder of this server (default: ${HOME_VARIABLE}, else ~/.touchstone-server)",
+    )
     offline = argparse.ArgumentParser(add_help=False)
     offline.add_argument("--offline-keys", type=Path, required=True, help="folder of the root and targets keys")
     bundle = argparse.ArgumentParser(add_help=False)
@@ -64,35 +58,35 @@ def build_parser() -> argparse.ArgumentParser:
     init.add_argument(
         "--labels-needed", type=int, default=DEFAULT_LABELS_NEEDED, help="lead that settles a case (default: 2)"
     )
-    init.set_defaults(run=_init)
+    init.set_defaults(command=_init)
 
     served = commands.add_parser("serve", parents=[home], help="serve stations and people")
     served.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     served.add_argument("--port", type=int, default=8300, help="0: any free one (default: %(default)s)")
     served.add_argument("--tls-certificate", type=Path, metavar="PEM", help="serve TLS with this certificate chain")
     served.add_argument("--tls-key", type=Path, metavar="PEM", help="private key of the certificate")
-    served.set_defaults(run=_serve)
+    served.set_defaults(command=_serve)
 
     code = commands.add_parser("enrolment-code", parents=[home], help="print a one-time code for one station")
     code.add_argument("--valid-hours", type=int, default=24, help="1 to 744 (default: %(default)s)")
-    code.set_defaults(run=_enrolment_code)
+    code.set_defaults(command=_enrolment_code)
 
     person = commands.add_parser("person", parents=[home], help="add somebody and print their token, once")
     person.add_argument("name", metavar="NAME", help="how the person is called in lists")
     person.add_argument("--role", choices=ROLES, required=True, help="what the person may do")
-    person.set_defaults(run=_person)
+    person.set_defaults(command=_person)
 
     signed = commands.add_parser("sign", parents=[bundle, offline], help="sign a bundle as the next release")
     signed.add_argument("--floor", type=int, help="releases below it leave the world (default: as before)")
     signed.add_argument("--release", type=int, help="release counter (default: the last one plus 1)")
-    signed.set_defaults(run=_sign)
+    signed.set_defaults(command=_sign)
 
     published = commands.add_parser("publish", parents=[bundle, home], help="publish a signed bundle to the fleet")
-    published.set_defaults(run=_publish)
+    published.set_defaults(command=_publish)
 
     snapshot = commands.add_parser("snapshot", parents=[home], help="write what the experts agreed on as a dataset")
     snapshot.add_argument("--out", type=Path, required=True, help="an empty or new folder")
-    snapshot.set_defaults(run=_snapshot)
+    snapshot.set_defaults(command=_snapshot)
     return parser
 
 

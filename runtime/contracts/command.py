@@ -39,9 +39,9 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
 class Progress:
     """A bar on a terminal, a line every tenth elsewhere; nothing for work that is done within two seconds."""
 
-    def __init__(self, what: str, stream: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._what = what
-        self._stream = stream
+        self._stream = stream or sys.stderr
         self._clock = clock
         self._started_s = clock()
         self._tenth = 0
@@ -66,8 +66,8 @@ class Progress:
 class StepProgress:
     """``Progress`` for work in named steps: a new name starts a new line."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
         self._steps: dict[str, Progress] = {}
 
     def __call__(self, step: str, done: int, total: int) -> None:

@@ -19,6 +19,7 @@ from sync_server.intake import Photo, check_record, find_photo, note_photo, snif
 from sync_server.refusals import NotFound
 
 router = APIRouter(prefix="/v1", tags=["intake"])
+PhotoHash = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +28,6 @@ class Stored:
 
     id: str
     new: bool
-
-
-PhotoHash = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
 @router.put("/photos/{sha256}", status_code=201, responses={200: {"description": "It was here already"}})

@@ -248,3 +248,16 @@ def test_the_camera_treats_both_classes_alike() -> None:
 
 def test_there_is_at_least_one_worker() -> None:
     assert default_workers() >= 1
+
+
+def test_the_committed_sample_loads_is_small_and_can_be_made_again(tmp_path: Path) -> None:
+    sample = Path(generator.__file__).parents[1] / "sample"
+    assert len(load(sample).items) == 8
+    assert sum(len(data) for data in contents(sample).values()) < 600_000
+    made = json.loads((sample / "provenance.json").read_text(encoding="utf-8"))
+    again = generate(tmp_path / "again", items=made["items"], seed=made["seed"], photo_px=made["photo_px"])
+    assert (again / "items.csv").read_bytes() == (sample / "items.csv").read_bytes()
+    for path in sample.rglob("*.jpg"):  # another CPU or OpenCV may round otherwise, so near is enough
+        before, after = (cv2.imread(str(file)) for file in (path, again / path.relative_to(sample)))
+        assert before is not None and after is not None
+        assert float(np.abs(before.astype(int) - after.astype(int)).mean()) < 3

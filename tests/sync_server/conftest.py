@@ -319,7 +319,7 @@ def postgres() -> Iterator[str]:
     if POSTGRES is None:
         pytest.skip("no PostgreSQL is installed (initdb is neither on PATH nor under /usr/lib/postgresql)")
     user = next((name for name in ("postgres", "nobody") if _has_user(name)), None) if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
     data = folder / "data"
     if user is not None:
         shutil.chown(folder, user)

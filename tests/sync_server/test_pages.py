@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"no Chromium is installed ({CHROMIUM} does not exist)")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (none of chromium, chromium-browser, google-chrome is on PATH)")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running
@@ -90,7 +90,7 @@ def test_a_reviewer_labels_case_after_case_with_the_keyboard(page, station, peop
     records = [station.open_case(f"bag {i}", png(i, 64), png(50 + i, 64)) for i in range(2)]
     sign_in(page, people["ann"].token)
     assert "2 wait for an expert" in page.inner_text("main")
-    assert page.locator("img.thumb").first.evaluate("image => image.complete && image.naturalWidth") == 64
+    assert page.locator("img.thumb").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
     page.get_by_role("link", name="Start labelling").click()
     page.wait_for_url(f"**/cases/{records[0].record_id}")
     text = page.inner_text("main")

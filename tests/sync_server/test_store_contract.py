@@ -349,10 +349,19 @@ def test_freezing_the_same_content_gives_the_same_dataset(store: Store, blobs: B
         assert len(find_dataset(connection, ids[2]).dataset.items) == 2
 
 
-def test_processes_that_find_the_timestamp_old_sign_one_new_one(url: str, tmp_path: Path) -> None:
+def test_processes_that_find_the_timestamp_old_at_once_sign_one_new_one(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_for(tmp_path / "home", database=url, audit_share=0.02, labels_needed=2)
     found_server(settings, tmp_path / "offline", url, NOW)
     stores = [Store(url) for _ in range(4)]
+    load_keys, all_found_it_old = releases.online_signers, Barrier(4)
+
+    def load_together(folder: Path) -> object:
+        all_found_it_old.wait(10)
+        return load_keys(folder)
+
+    monkeypatch.setattr(releases, "online_signers", load_together)
     later = NOW + timedelta(hours=13)
     with ThreadPoolExecutor(4) as pool:
         seen = list(pool.map(lambda s: releases.fresh_timestamp(s, settings.online_keys, later), stores))
