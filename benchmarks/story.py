@@ -33,7 +33,8 @@ MARKER = ".touchstone-demo"
 VARIANTS = 2
 MAX_MISSED, CONFIDENCE = 0.02, 0.95
 LATENCY_SCANS = 120
-SHARES = ("train=0.20", "calibrate=0.10", "certify=0.45", "evaluate=0.10", "field=0.15")
+CERTIFY_SHARE = 0.41
+SHARES = ("train=0.30", "calibrate=0.10", f"certify={CERTIFY_SHARE}", "evaluate=0.09", "field=0.10")
 SMALL_SHARES = ("evaluate=0.8", "field=0.2")
 
 
@@ -150,7 +151,7 @@ class Story:
             load(self._options.data)  # says what is wrong before anything is copied
             shutil.copytree(self._options.data, folder, copy_function=_link_or_copy)
         counterfeits = sum(item.label == "counterfeit" for item in load(folder).items)
-        per_release = counterfeits * 0.45 / 2
+        per_release = counterfeits * CERTIFY_SHARE / 2
         self.figures.small = per_release < items_needed(self._budget(MAX_MISSED))
         shares = SMALL_SHARES if self.figures.small else SHARES
         share_flags = [part for share in shares for part in ("--share", share)]

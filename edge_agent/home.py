@@ -85,9 +85,11 @@ class Home:
             StationFault: the disk or its permissions do not allow it.
         """
         try:
+            if not self.root.exists():
+                make_folder(self.root)
+                self.root.chmod(0o700)  # once: a person may open it for a camera's user
             for folder in (self.photos, self.inbox, self.rejected, self.bundles, self.incoming, self.tuf_cache):
                 make_folder(folder)
-            self.root.chmod(0o700)
         except OSError as error:
             raise StationFault(f"{self.root}: cannot create the station's folders ({error.strerror})") from error
 

@@ -24,6 +24,7 @@ from runtime.contracts.records import (
     ItemId,
     ModelRef,
     Record,
+    RecordId,
     ViewScore,
     check_name,
     drawn_for_audit,
@@ -103,25 +104,39 @@ class Station:
         clean = _sanitised(request)
         sanitised_ns = time.monotonic_ns()
         hashed = tuple((view, sha256_hex(data)) for view, datas in clean.items() for data in datas)
-        item_id = ItemId(request.item_id)
-        record_id = record_id_of(self._identity.station_id, item_id, hashed, request.listing)
+        record_id = record_id_of(self._identity.station_id, ItemId(request.item_id), hashed, request.listing)
         earlier = self._outbox.find(record_id)
         if earlier is not None:
             return Scanned(record=earlier, again=True)
+        return self._decide(request, clean, record_id, model, (started_ns, sanitised_ns))
+
+    def _decide(
+        self,
+        request: ScanRequest,
+        clean: Mapping[str, tuple[bytes, ...]],
+        record_id: RecordId,
+        model: Callable[[], Model],
+        clock_ns: tuple[int, int],
+    ) -> Scanned:
+        started_ns, sanitised_ns = clock_ns
         dropped = make_room(self._outbox, self._photos, self._min_free_bytes)
         if dropped:
             note("photos_dropped", count=dropped, why="disk")
-        audit_key = bytes.fromhex(self._identity.audit_key)
-        audited = drawn_for_audit(audit_key, record_id, self._identity.audit_share)
+        # Drawn before anything is known of the verdict; nobody without the key can foresee it.
+        audited = drawn_for_audit(bytes.fromhex(self._identity.audit_key), record_id, self._identity.audit_share)
         deciding = model()
         inspection = deciding.inspect(clean, request.listing)
         decided_ns = time.monotonic_ns()
         self._store_photos(clean)
-        stored_ns = time.monotonic_ns()
+        own_us = {
+            "sanitise": (sanitised_ns - started_ns) // 1000,
+            "inspect": (decided_ns - sanitised_ns) // 1000,
+            "store_photos": (time.monotonic_ns() - decided_ns) // 1000,
+        }
         record = Record(
             record_id=record_id,
             station_id=self._identity.station_id,
-            item_id=item_id,
+            item_id=ItemId(request.item_id),
             scanned_at=self._now().isoformat(timespec="milliseconds"),
             verdict=inspection.verdict,
             reasons=inspection.reasons,
@@ -130,12 +145,7 @@ class Station:
             views=_scores(clean, inspection),
             listing=request.listing,
             model=deciding.ref,
-            timings_us={
-                **inspection.timings_us,
-                "sanitise": (sanitised_ns - started_ns) // 1000,
-                "inspect": (decided_ns - sanitised_ns) // 1000,
-                "store_photos": (stored_ns - decided_ns) // 1000,
-            },
+            timings_us={**inspection.timings_us, **own_us},
         )
         return self._record(record, clean)
 

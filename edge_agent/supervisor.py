@@ -57,6 +57,7 @@ class Supervisor:
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         self._wakes: dict[str, asyncio.Event] = {}
         self._aio: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
 
     def wake(self, name: str) -> None:
         """End the wait of a loop; may be called from any thread."""
@@ -66,6 +67,7 @@ class Supervisor:
     def stop(self) -> None:
         """Begin to stop; call it in the event loop's thread."""
         self._stopping.set()
+        self._stop.set()
         for wake in self._wakes.values():
             wake.set()
 
@@ -75,8 +77,10 @@ class Supervisor:
         self._aio = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._aio.add_signal_handler(number, self.stop)
+        if self._stopping.is_set():  # told so while it was starting
+            self.stop()
         tasks = {loop.name: asyncio.create_task(self._run(loop)) for loop in self._loops}
-        await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)  # a loop ends only when stopping
+        await self._stop.wait()
         ended = True
         for loop in self._loops:
             done, _ = await asyncio.wait([tasks[loop.name]], timeout=loop.grace_s)

@@ -16,6 +16,8 @@ from scipy import stats
 
 Scores = npt.NDArray[np.float64]
 
+_STEPS_BELOW = (4.0, 3.0, 2.0, 1.5, 1.0, 0.5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
@@ -121,8 +123,9 @@ def power(n: int, budget: Budget, true_rate: float) -> float:
 def ladder(counterfeit_scores: Scores, max_missed: float) -> tuple[float, ...]:
     """Choose a short ladder of thresholds on the calibrate split, strictest first.
 
-    The first rungs lie below every counterfeit seen (the least score, moved down by 2, 1 and 0.5 in logit); the next
-    let through one more of the seen counterfeits each, as far as one and a half times the budget.
+    The first rungs lie below every counterfeit seen (the least score, moved down in logit); the next let through one
+    more of the seen counterfeits each, as far as one and a half times the budget. A strict rung costs the looser ones
+    nothing: it has no more misses than they, so it holds whenever they do.
 
     Args:
         counterfeit_scores: P(counterfeit) of the calibrate split's counterfeits, ``float64 (n,)``.
@@ -135,7 +138,7 @@ def ladder(counterfeit_scores: Scores, max_missed: float) -> tuple[float, ...]:
         return ()
     ordered = np.sort(counterfeit_scores.clip(1e-6, 1 - 1e-6))
     least = math.log(ordered[0] / (1 - ordered[0]))
-    below = [1 / (1 + math.exp(-(least - step))) for step in (2.0, 1.0, 0.5)]
+    below = [1 / (1 + math.exp(-(least - step))) for step in _STEPS_BELOW]
     reach = min(math.floor(1.5 * max_missed * ordered.size) + 1, ordered.size)
     return tuple(sorted({*below, *(float(score) for score in ordered[:reach])}))
 

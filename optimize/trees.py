@@ -88,4 +88,5 @@ def trees_to_onnx(model: HistGradientBoostingClassifier, features: Sequence[str]
 def _as_float32(threshold: float) -> float:
     """Round towards minus infinity, so that ``x <= threshold`` keeps its answer for every float32 ``x``."""
     rounded = np.float32(threshold)
-    return float(np.nextafter(rounded, np.float32(-np.inf)) if rounded > threshold else rounded)
+    too_high = float(rounded) > threshold  # in float64: numpy would compare a float32 with a Python float as float32
+    return float(np.nextafter(rounded, np.float32(-np.inf)) if too_high else rounded)

@@ -11,22 +11,25 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle_store import Bundle
-from runtime.contracts.bundle import ANY_VIEW, Variant
+from runtime.contracts.bundle import ANY_VIEW, LISTING, Variant
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import Prediction, Reason, Verdict
 from runtime.engine import Network, choose_variant, cpu_flags, load_network, missing_isa
-from runtime.policy import LISTING, decide, fuse, missing_views
+from runtime.policy import decide, fuse, missing_views
 from runtime.preprocess import prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What came out of one scan. ``logits`` holds one value a photo, in the order given; timings are microseconds."""
+    """What came out of one scan. ``logits`` holds one value a photo, in the order given; timings are microseconds.
+
+    A logit is ``None`` where the network gave NaN or infinity: a record, which is JSON, must be able to hold it.
+    """
 
     prediction: Prediction
     verdict: Verdict
     reasons: tuple[Reason, ...]
-    logits: Mapping[str, tuple[float, ...]]
+    logits: Mapping[str, tuple[float | None, ...]]
     timings_us: Mapping[str, int]
 
 
@@ -66,6 +69,7 @@ class Inspector:
             raise Unsupported(
                 f"variant {chosen.name}: expected logits (1, {len(bundle.manifest.views)}), got {logits.shape}"
             )
+        inspector.listing_probability({})
         return inspector
 
     def score(self, photos: Sequence[bytes], names: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
@@ -118,7 +122,7 @@ class Inspector:
             prediction=prediction,
             verdict=verdict,
             reasons=reasons,
-            logits={view: tuple(values) for view, values in logits.items()},
+            logits={view: tuple(v if math.isfinite(v) else None for v in values) for view, values in logits.items()},
             timings_us={
                 "decode": (decoded - started) // 1000,
                 "infer": (inferred - decoded) // 1000,

@@ -11,9 +11,6 @@ from collections.abc import Mapping, Sequence
 from runtime.contracts.bundle import ANY_VIEW, Fusion, Thresholds
 from runtime.contracts.records import Prediction, Reason, Verdict
 
-LISTING = "listing"
-"""The one weight of a listing model's ``Fusion``."""
-
 
 def fuse(logits: Mapping[str, Sequence[float]], fusion: Fusion) -> float | None:
     """Fuse the logits of a scan into one calibrated probability.
@@ -33,7 +30,7 @@ def fuse(logits: Mapping[str, Sequence[float]], fusion: Fusion) -> float | None:
     total = fusion.bias
     for view, weight in fusion.weights.items():
         values = logits.get(view, ())
-        if not values:
+        if not values or not all(map(math.isfinite, values)):
             return None
         total += weight * (math.fsum(values) / len(values))
     return sigmoid(total) if math.isfinite(total) else None
@@ -78,12 +75,12 @@ def decide(
             Reason(code="photos_differ", text=f"the photos differ from genuine items (P = {p:.3f})"),
             *reasons,
         )
-    if p is not None and p >= thresholds.authentic_below:
+    if p is not None and not p < thresholds.authentic_below:  # NaN is not below
         reasons.append(Reason(code="photos_unclear", text=f"the photos are not clear enough to confirm (P = {p:.3f})"))
     if fraud_uncertain_from is not None:
         if prediction.p_fraud is None:
             reasons.append(Reason(code="listing_missing", text="the listing features are missing"))
-        elif prediction.p_fraud >= fraud_uncertain_from:
+        elif not prediction.p_fraud < fraud_uncertain_from:  # NaN is not below
             reasons.append(Reason(code="listing_risky", text=f"the listing is risky (P = {prediction.p_fraud:.3f})"))
     if reasons:
         return "uncertain", tuple(reasons)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -28,6 +29,9 @@ _NETWORK_GRACE_S = 3.0
 def main(home: Home, arguments: argparse.Namespace) -> int:
     """Run until stopped, or once."""
     stopping = threading.Event()
+    if not arguments.once:
+        for number in (signal.SIGTERM, signal.SIGINT):  # until the supervisor takes them over
+            signal.signal(number, lambda *_: stopping.set())
     parts = build(home, stopping)
     with hold_lock(home):
         try:

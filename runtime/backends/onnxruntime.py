@@ -20,8 +20,15 @@ class OrtNetwork:
         self._output = session.get_outputs()[-1].name
 
     def run(self, batch: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Run one batch and return the last output as ``float32``."""
-        (output,) = self._session.run([self._output], {self._input: batch})
+        """Run one batch and return the last output as ``float32``.
+
+        Raises:
+            Unsupported: the network does not take such a batch.
+        """
+        try:
+            (output,) = self._session.run([self._output], {self._input: batch})
+        except Exception as error:  # its errors share no other base
+            raise Unsupported(f"network: ONNX Runtime cannot run {batch.dtype} {batch.shape}: {error}") from error
         return np.asarray(output, np.float32)
 
 

@@ -22,6 +22,8 @@ MANIFEST_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 ANY_VIEW = "*"
 """The one column of a model whose views are exchangeable."""
+LISTING = "listing"
+"""The one weight of a listing model's ``Fusion``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,3 +176,8 @@ def _check_decisions(manifest: BundleManifest) -> None:
         low, high = variant.thresholds.authentic_below, variant.thresholds.suspect_from
         if not (0.0 <= low <= high <= 1.0 + math.ulp(1.0)):
             raise Untrusted(f"{MANIFEST_FILE}: {variant.name}: thresholds must hold 0 <= {low} <= {high} <= 1")
+    listing = manifest.listing
+    if listing is not None and (set(listing.fusion.weights) != {LISTING} or not listing.features):
+        raise Untrusted(f"{MANIFEST_FILE}: listing must have features, and the one fusion weight {LISTING!r}")
+    if listing is not None and not 0.0 <= listing.uncertain_from <= 1.0:
+        raise Untrusted(f"{MANIFEST_FILE}: listing.uncertain_from must lie in 0 to 1, got {listing.uncertain_from}")

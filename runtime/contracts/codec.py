@@ -1,7 +1,8 @@
 """Frozen dataclasses to JSON and back, strictly: unknown keys, wrong types and missing fields are refused by name.
 
 Knows what the contracts use: ``str``, ``int``, ``float``, ``bool``, ``None`` unions, ``Literal``, ``NewType``,
-``tuple[T, ...]``, ``Mapping[str, T]`` and nested dataclasses. JSON has no NaN: it is refused both ways.
+``tuple[T, ...]``, ``Mapping[str, T]`` and nested dataclasses. JSON has no NaN: it is refused both ways. So is what
+the other end could parse but not keep: integers over 64 bits, and text that is not Unicode (half a surrogate pair).
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
+import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -18,6 +20,8 @@ from typing import Any, TypeVar
 from runtime.contracts.errors import Untrusted
 
 T = TypeVar("T")
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def canonical_json(value: object) -> bytes:
@@ -75,7 +79,7 @@ def _decode(expected: Any, value: Any, where: str) -> Any:
         (inner,) = (option for option in options if option is not types.NoneType)
         return _decode(inner, value, where)
     if origin is typing.Literal:
-        if value not in typing.get_args(expected) or isinstance(value, bool):
+        if not any(type(value) is type(option) and value == option for option in typing.get_args(expected)):
             raise _mismatch(where, f"one of {', '.join(map(str, typing.get_args(expected)))}", value)
         return value
     if origin is tuple:
@@ -87,7 +91,10 @@ def _decode(expected: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise _mismatch(where, "an object", value)
         (_, inner) = typing.get_args(expected)
-        return {key: _decode(inner, item, f"{where}.{key}") for key, item in value.items()}
+        return {
+            _decode_scalar(str, key, f"{where}: a key"): _decode(inner, item, f"{where}.{key}")
+            for key, item in value.items()
+        }
     if dataclasses.is_dataclass(expected):
         return _decode_dataclass(expected, value, where)
     return _decode_scalar(expected, value, where)
@@ -117,12 +124,18 @@ def _field_types(cls: Any) -> dict[str, Any]:
 
 
 def _decode_scalar(expected: Any, value: Any, where: str) -> Any:
-    if expected is float and type(value) in (int, float) and math.isfinite(value):
+    kind = type(value)
+    if expected is float and kind in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
-    if expected in (int, str, bool) and type(value) is expected:
+    if expected is int and kind is int and -(2**63) <= value < 2**63:
+        return value
+    if expected is str and kind is str and not _HALF_A_PAIR.search(value):
+        return value
+    if expected is bool and kind is bool:
         return value
     raise _mismatch(where, f"a {expected.__name__}", value)
 
 
 def _mismatch(where: str, expected: str, value: object) -> Untrusted:
-    return Untrusted(f"{where}: expected {expected}, got {json.dumps(value, default=repr)[:80]}")
+    got = "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else json.dumps(value)[:80]
+    return Untrusted(f"{where}: expected {expected}, got {got}")

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from edge_agent.admission import keep_admission
+from edge_agent.device_key import DeviceKey
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
 from edge_agent.release_book import Proved, ReleaseBook
 from edge_agent.server_link import ServerLink
 from runtime.bundle_store import open_bundle
-from runtime.contracts.sync import ReleaseInfo
+from tests.edge_agent.repository import Repository
 from tests.edge_agent.rigs import RealServer, make_home
 
 
@@ -53,16 +55,21 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 @pytest.fixture
 def home_with_model(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Home:
-    """A station with a committed model and no server; its model is not signed, which only ``run`` looks at."""
+    """A station with a signed and committed model, and no server."""
     return give_model(make_home(tmp_path / "station"), tiny_bundle)
 
 
 def give_model(home: Home, tiny_bundle: Callable[..., Path]) -> Home:
+    """Give a station a signed model that it has committed, as if it had updated from a server once."""
+    repository = Repository()
     folder = tiny_bundle(home.bundles / "new")
     bundle = open_bundle(folder)
+    release = repository.publish(folder, release=1)
+    keep_admission(folder, 1, {"targets.json": repository.metadata["1.targets.json"]})
+    home.root_metadata_file.write_bytes(repository.root)
+    DeviceKey.load_or_create(home)
     folder.rename(home.bundles / bundle.bundle_id)
     box = Outbox(home.database_file)
-    release = ReleaseInfo(name="tiny", release=1, floor=0)
     ReleaseBook(box).commit(Proved(bundle_id=bundle.bundle_id, release=release, variant="ort-cpu-float32"))
     box.close()
     return home

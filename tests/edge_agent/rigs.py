@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class RealServer:
     @classmethod
     def start(cls, folder: Path) -> RealServer:
         home, keys = folder / "server", folder / "offline"
-        founded = run_module("sync_server.cli", "init", "--home", home, "--offline-keys", keys, "--audit-share", "0.1")
+        founded = run_module("sync_server.cli", "init", "--home", home, "--offline-keys", keys, "--labels-needed", "1")
         assert founded.returncode == 0, founded.stderr
         token = next(word for word in founded.stdout.split() if word.startswith("tsp_"))
         process = subprocess.Popen(
@@ -194,8 +195,10 @@ def say_problem(status: int, slug: str = "x", **more: object) -> Say:
 
 
 @contextmanager
-def scripted_server(answer: Callable[[Asked], Say]) -> Iterator[tuple[str, list[Asked]]]:
-    """Serve ``answer`` on loopback; give the address and the growing list of requests."""
+def scripted_server(
+    answer: Callable[[Asked], Say], clock: Callable[[], float] = time.time
+) -> Iterator[tuple[str, list[Asked]]]:
+    """Serve ``answer`` on loopback; give the address and the growing list of requests. ``clock`` dates the answers."""
     asked: list[Asked] = []
     ended = threading.Event()
 
@@ -223,6 +226,9 @@ def scripted_server(answer: Callable[[Asked], Say]) -> Iterator[tuple[str, list[
                 self.close_connection = True
 
         do_GET = do_HEAD = do_PUT = do_POST = _do
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return formatdate(clock(), usegmt=True)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

@@ -1,0 +1,66 @@
+"""Wire files of version 1. A file here never changes: a station in the field may still send it, or hold it on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from runtime.contracts import sync
+from runtime.contracts.bundle import BundleManifest, read_manifest
+from runtime.contracts.codec import canonical_json, decode, parse_json
+from runtime.contracts.records import Record
+from runtime.contracts.sync import (
+    Answer,
+    Answers,
+    Assignment,
+    EnrolAnswer,
+    EnrolmentCode,
+    EnrolRequest,
+    ReleaseInfo,
+    StationReport,
+)
+
+MESSAGES: dict[str, type] = {
+    "answers": Answers,
+    "assignment": Assignment,
+    "assignment_of_nothing": Assignment,
+    "bundle_manifest": BundleManifest,
+    "enrol_answer": EnrolAnswer,
+    "enrol_request": EnrolRequest,
+    "record": Record,
+    "release_info": ReleaseInfo,
+    "station_report": StationReport,
+    "station_report_without_a_model": StationReport,
+}
+NOT_SENT_ALONE = {Answer, EnrolmentCode}
+
+
+@pytest.mark.parametrize(("name", "cls"), MESSAGES.items())
+def test_a_golden_file_decodes_and_comes_out_the_same_bytes(golden: Path, name: str, cls: type) -> None:
+    raw = (golden / f"{name}.v1.json").read_bytes()
+    assert canonical_json(decode(cls, parse_json(raw, name), name)) == raw
+
+
+def test_the_golden_manifest_is_admitted(golden: Path) -> None:
+    manifest = read_manifest((golden / "bundle_manifest.v1.json").read_bytes())
+    assert manifest.preferred == "ort-cpu-int8"
+    assert manifest.variants[1].isa == ("avx512_vnni|avx_vnni",)
+
+
+def test_the_golden_record_means_what_it_meant(golden: Path) -> None:
+    record = decode(Record, parse_json((golden / "record.v1.json").read_bytes(), "record"), "record")
+    assert (record.verdict, record.audited, record.prediction.p_counterfeit) == ("uncertain", True, 0.125)
+    assert record.listing == {"price_ratio": 0.71, "return_rate": None, "seller_items": 3.0}
+    assert [(score.view, score.logit) for score in record.views] == [("logo", -1.5), ("première couture", None)]
+
+
+def test_every_wire_message_has_a_golden_file_and_every_file_is_tested(golden: Path) -> None:
+    sent = {
+        cls
+        for cls in vars(sync).values()
+        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == sync.__name__
+    }
+    assert sent - NOT_SENT_ALONE <= set(MESSAGES.values())
+    assert {path.name for path in golden.iterdir()} == {f"{name}.v1.json" for name in MESSAGES}

@@ -1,0 +1,109 @@
+"""A full disk, on a real small file system: nothing half written, cases kept, and scanning resumes by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_agent.disk import free_bytes, make_room
+from edge_agent.home import Home
+from edge_agent.outbox import Outbox
+from runtime.contracts.durable import ContentFolder
+from runtime.contracts.errors import StationFault
+from tests.edge_agent.conftest import give_model
+from tests.edge_agent.rigs import Daemon, agent, make_home, make_record, wait_until
+
+
+@pytest.fixture
+def full_home(small_disk: Path, tiny_bundle: Callable[..., Path]) -> Home:
+    home = give_model(make_home(small_disk / "station"), tiny_bundle)
+    (home.root / "agent.toml").write_text("min_free_bytes = 0\nthreads = 1\n")
+    return home
+
+
+def fill_up(folder: Path, leave_bytes: int = 0) -> Path:
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        file.write(b"\0" * max(0, free_bytes(folder) - leave_bytes))
+        file.flush()
+    return filler
+
+
+@pytest.mark.parametrize("leave_bytes", [0, 4096, 8192, 16384, 32768])
+def test_a_scan_on_a_full_disk_shows_no_verdict_records_nothing_and_works_again_afterwards(
+    full_home: Home, tmp_path: Path, photo_of: Callable[..., bytes], leave_bytes: int
+) -> None:
+    photo = tmp_path / "logo.jpg"
+    photo.write_bytes(photo_of(140, size=(160, 160)))
+    assert agent("scan", photo, "--item", "before", "--home", full_home.root).returncode == 0
+    filler = fill_up(full_home.root, leave_bytes)
+    done = agent("scan", photo, "--item", "i", "--home", full_home.root)
+    if done.returncode == 0:
+        pytest.skip(f"the scan found room in {leave_bytes} bytes")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "disk" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    filler.unlink()
+    outbox = Outbox(full_home.database_file)
+    assert outbox.tally().recorded == 1
+    outbox.close()
+    assert not list(full_home.photos.glob("*/.*"))
+    assert agent("scan", photo, "--item", "i", "--home", full_home.root).returncode == 0
+
+
+def test_the_oldest_confident_photos_go_first_and_their_records_stay(small_disk: Path) -> None:
+    outbox, photos = Outbox(small_disk / "station.db"), ContentFolder(small_disk / "photos")
+    hashes = [photos.put(os.urandom(512 * 1024)) for _ in range(6)]
+    verdicts = ["authentic", "uncertain", "authentic", "suspect", "authentic", "authentic"]
+    for number, (sha256, verdict) in enumerate(zip(hashes, verdicts, strict=True)):
+        outbox.add(make_record(number, verdict=verdict, audited=number == 5, photos=[sha256]))  # type: ignore[arg-type]
+    wanted = free_bytes(small_disk) + 700 * 1024
+    assert make_room(outbox, photos, wanted) == 2
+    assert [sha256 in photos for sha256 in hashes] == [False, True, False, True, True, True]
+    assert outbox.tally().recorded == 6
+
+    with pytest.raises(StationFault, match="only photos of cases are left"):
+        make_room(outbox, photos, 2**40)
+    assert [sha256 in photos for sha256 in hashes] == [False, True, False, True, False, True], "cases never go"
+    outbox.close()
+
+
+def test_a_crash_between_deleting_and_noting_it_is_harmless(small_disk: Path) -> None:
+    outbox, photos = Outbox(small_disk / "station.db"), ContentFolder(small_disk / "photos")
+    sha256 = photos.put(os.urandom(1024))
+    outbox.add(make_record(1, verdict="authentic", photos=[sha256]))
+    photos.path(sha256).unlink()
+    with pytest.raises(StationFault):
+        make_room(outbox, photos, 2**40)
+    assert outbox.droppable(1) == ()
+    outbox.close()
+
+
+def test_the_daemon_keeps_items_while_only_cases_are_left_and_goes_on_by_itself(
+    full_home: Home, photo_of: Callable[..., bytes], tmp_path: Path, small_disk: Path
+) -> None:
+    (full_home.root / "agent.toml").write_text(
+        f"min_free_bytes = {2 * 1024 * 1024}\nwatch_every_s = 0.05\nthreads = 1\n"
+    )
+    item = full_home.inbox / ".item"
+    item.mkdir()
+    (item / "logo.jpg").write_bytes(photo_of(140))
+    item.rename(full_home.inbox / "item")
+    filler = fill_up(small_disk, 1024 * 1024)
+    outbox = Outbox(full_home.database_file)
+    daemon = Daemon(full_home.root, log=tmp_path / "log")
+    try:
+        daemon.ready_line()
+        wait_until(lambda: "only photos of cases are left" in daemon.log.read_text(), "it says so")
+        assert (full_home.inbox / "item" / "logo.jpg").exists()
+        assert outbox.tally().recorded == 0
+        filler.unlink()
+        wait_until(lambda: outbox.tally().recorded == 1, "it scans again")
+    finally:
+        daemon.end()
+        outbox.close()

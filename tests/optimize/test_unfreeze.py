@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto
+
+from calibration_data.dataset import load, write_items
+from optimize import backbone
+from optimize.model import load_spec
+from optimize.unfreeze import train_tail
+from runtime.engine import load_network
+from runtime.preprocess import prepare
+from tests.optimize.rigs import touchstone_optimize
+
+
+def test_training_the_last_block_ships_the_network_that_torch_trained(goods_folder: Path, tmp_path: Path) -> None:
+    """The command's ONNX against the torch module trained again from the same seed: export and determinism at once."""
+    data = shutil.copytree(goods_folder, tmp_path / "data")
+    train = [item for item in load(data).items if item.split == "train"]
+    few = [item for label in ("genuine", "counterfeit") for item in [i for i in train if i.label == label][:3]]
+    write_items(data, few)
+    run = touchstone_optimize("finetune", "--data", data, "--out", tmp_path / "m", "--unfreeze", 1, "--epochs", 3)
+    assert run.code == 0, run.err
+    spec = load_spec(tmp_path / "m")
+    assert spec.provenance["unfrozen_blocks"] == "1"
+    assert len(spec.trained_on) == 6
+
+    embedder, untouched = backbone.load(1), backbone.load(1)
+    head = train_tail(embedder, load(data).items, spec.views, spec.seed, 3, None)
+    batch = prepare([photo.path.read_bytes() for item in few[:2] for photo in item.photos], spec.px)
+    with torch.inference_mode():
+        photos = torch.from_numpy(batch)
+        embedding, before = embedder(photos).numpy(), untouched(photos).numpy()
+        assert torch.equal(embedder.stem(photos), untouched.stem(photos))
+    expected, untrained = (each @ head.weight + head.bias for each in (embedding, before))
+    logits = load_network("onnxruntime", tmp_path / "m" / "model.onnx", 1).run(batch)
+    assert logits.shape == (6, 3)
+    assert np.abs(logits - expected).max() < 1e-4
+    assert np.abs(logits - untrained).max() > 1e-3  # the tail did learn
+
+
+def test_only_the_tail_may_be_trained() -> None:
+    embedder = backbone.load(2)
+    tail = {id(parameter) for parameter in embedder.tail_parameters()}
+    names = {".".join(name.split(".")[1:3]) for name, one in embedder.named_parameters() if id(one) in tail}
+    assert names == {"_blocks.14", "_blocks.15", "_conv_head.weight", "_bn1.weight", "_bn1.bias"}
+    assert backbone.block_count() == len(embedder.net._blocks)
+
+
+def test_the_network_eats_photos_as_they_were_decoded(model: Path) -> None:
+    """Bytes in: normalisation lies inside the graph, where it cannot differ between training and a station."""
+    (photo,) = onnx.load(model / "model.onnx").graph.input
+    assert photo.type.tensor_type.elem_type == TensorProto.UINT8
+    assert [size.dim_value for size in photo.type.tensor_type.shape.dim][1:] == [224, 224, 3]
