@@ -54,14 +54,14 @@ class Evaluation:
 class Decided:
     """A fusion and thresholds with their certificate, and every reported item's probability.
 
-    ``chosen_review`` is the share of negative items that the thresholds do not clear, on the items that chose them.
+    ``review`` is the share of negative items that ``authentic_below`` does not clear, on items that did not choose it.
     """
 
     fusion: Fusion
     thresholds: Thresholds
     certificate: Certificate
     probabilities: Mapping[str, float]
-    chosen_review: float
+    review: float
 
 
 def fit_fusion(scored: Sequence[Scored], views: Sequence[str]) -> Fusion:
@@ -98,7 +98,8 @@ def decide_split(
     rungs = ladder(seen[_positive(calibrate)], budget.max_missed)
     certificate = certify([(t, misses_below(t, positives)) for t in rungs], len(positives), budget)
     reported = probabilities(evaluate, fusion)
-    return _decided(fusion, certificate, seen[~_positive(calibrate)], evaluate, reported)
+    negatives = (seen[~_positive(calibrate)], tested[~_positive(certify_on)])
+    return _decided(fusion, certificate, negatives, evaluate, reported)
 
 
 def decide_cross_fitted(scored: Sequence[Scored], views: Sequence[str], budget: Budget) -> Decided:
@@ -123,7 +124,7 @@ def decide_cross_fitted(scored: Sequence[Scored], views: Sequence[str], budget: 
             threshold = fold_rungs[min(place, len(fold_rungs) - 1)]
             misses[place] += misses_below(threshold, own[positive[fold == k]])
     certificate = certify(list(zip(rungs, misses.tolist(), strict=True)), int(positive.sum()), budget)
-    return _decided(fusion, certificate, every[~positive], scored, held_out)
+    return _decided(fusion, certificate, (every[~positive], held_out[~positive]), scored, held_out)
 
 
 def suspect_from(genuine_scores: Scores, authentic_below: float) -> float:
@@ -168,15 +169,21 @@ def evaluate_items(
 
 
 def _decided(
-    fusion: Fusion, certificate: Certificate, negatives: Scores, reported: Sequence[Scored], p: Scores
+    fusion: Fusion,
+    certificate: Certificate,
+    negatives: tuple[Scores, Scores],
+    reported: Sequence[Scored],
+    p: Scores,
 ) -> Decided:
+    """Put the parts together; ``negatives`` are those that choose ``suspect_from``, and those that show the review."""
+    choosing, showing = negatives
     threshold = certificate.threshold
     return Decided(
         fusion=fusion,
-        thresholds=Thresholds(authentic_below=threshold, suspect_from=suspect_from(negatives, threshold)),
+        thresholds=Thresholds(authentic_below=threshold, suspect_from=suspect_from(choosing, threshold)),
         certificate=certificate,
         probabilities=dict(zip([item.item_id for item in reported], p.tolist(), strict=True)),
-        chosen_review=float((negatives >= threshold).mean()) if negatives.size else 1.0,
+        review=float((showing >= threshold).mean()) if showing.size else 1.0,
     )
 
 

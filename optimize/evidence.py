@@ -43,7 +43,7 @@ class VariantEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingEvidence:
-    """The listing model: P(fraud) against the fraud label; ``honest_review`` on the items that chose the threshold."""
+    """The listing model: P(fraud) against the fraud label; ``honest_review`` on the certify items."""
 
     certificate: Certificate
     auc: float | None

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from optimize.quantize import NEEDED_COVERAGE, Coverage
 
-MAX_MORE_REVIEW = 0.02
-"""How much larger the faster variant's review share may be, on the items that chose its thresholds."""
+MAX_MORE_REVIEW = 0.05
+"""How much more of the genuine items the faster variant may send to review: experts cost more than milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the gates look at for one candidate; ``genuine_review`` is on the items that chose its thresholds."""
+    """What the gates look at for one candidate; ``genuine_review`` is on the certify items."""
 
     name: str
     integer: bool
@@ -52,4 +52,4 @@ def prefer(reference: Facts, candidate: Facts, ratio: float) -> tuple[bool, str]
             f"keep {reference.name}: {candidate.name} sends {candidate.genuine_review:.1%} of genuine items to review, "
             f"{reference.name} {reference.genuine_review:.1%}"
         )
-    return True, f"{candidate.name} takes {ratio:.2f} times as long as {reference.name} and keeps its decisions"
+    return True, f"{candidate.name} takes {ratio:.2f} times as long as {reference.name} and holds the budget as it does"

@@ -62,7 +62,7 @@ def decide_listing(model: Path, spec: ModelSpec, roles: Roles, draft: Path, budg
             uncertain_from=decided.certificate.threshold,
         ),
         evidence=ListingEvidence(
-            certificate=decided.certificate, auc=auc(p[fraud], p[~fraud]), honest_review=decided.chosen_review
+            certificate=decided.certificate, auc=auc(p[fraud], p[~fraud]), honest_review=decided.review
         ),
         p_fraud=decided.probabilities,
     )

@@ -174,7 +174,7 @@ def _gate(
             coverage=candidate.coverage,
             lacks_vnni=lacks_vnni,
             certified=decided[candidate.name].certificate.certified,
-            genuine_review=decided[candidate.name].chosen_review,
+            genuine_review=decided[candidate.name].review,
         )
         for candidate in candidates
     }

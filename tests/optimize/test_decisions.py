@@ -126,7 +126,7 @@ def test_too_few_items_prove_nothing_and_send_everything_to_an_expert() -> None:
     assert not decided.certificate.certified
     assert decided.thresholds.authentic_below == 0.0
     assert decided.certificate.more_counterfeits == 183 - 40  # 0.98 ** 183 <= 0.025 < 0.98 ** 182
-    assert decided.chosen_review == 1.0
+    assert decided.review == 1.0
     report = evaluate_items(labels(evaluate), decided.probabilities, decided.thresholds, {}, None)
     assert (report.far.count, report.review.count, report.review.n) == (0, 40, 40)
 

@@ -4,9 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto
 
 from calibration_data.dataset import load, write_items
 from optimize import backbone
@@ -41,18 +39,3 @@ def test_training_the_last_block_ships_the_network_that_torch_trained(goods_fold
     assert logits.shape == (6, 3)
     assert np.abs(logits - expected).max() < 1e-4
     assert np.abs(logits - untrained).max() > 1e-3  # the tail did learn
-
-
-def test_only_the_tail_may_be_trained() -> None:
-    embedder = backbone.load(2)
-    tail = {id(parameter) for parameter in embedder.tail_parameters()}
-    names = {".".join(name.split(".")[1:3]) for name, one in embedder.named_parameters() if id(one) in tail}
-    assert names == {"_blocks.14", "_blocks.15", "_conv_head.weight", "_bn1.weight", "_bn1.bias"}
-    assert backbone.block_count() == len(embedder.net._blocks)
-
-
-def test_the_network_eats_photos_as_they_were_decoded(model: Path) -> None:
-    """Bytes in: normalisation lies inside the graph, where it cannot differ between training and a station."""
-    (photo,) = onnx.load(model / "model.onnx").graph.input
-    assert photo.type.tensor_type.elem_type == TensorProto.UINT8
-    assert [size.dim_value for size in photo.type.tensor_type.shape.dim][1:] == [224, 224, 3]
