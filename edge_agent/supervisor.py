@@ -110,11 +110,12 @@ class Supervisor:
                 note("crashed", loop=loop.name, why=f"{type(error).__name__}: {error}", where=where)
                 wait_s = min(loop.longest_wait_s, back_off_s(failures, self._random))
             if wait_s > 0 and not self._stopping.is_set():
-                await _wait(wake, wait_s)
+                # New work wakes an idle loop; one that backs off would only fail more often, and wait ever longer.
+                await _wait(self._stop if failures else wake, wait_s)
 
 
-async def _wait(wake: asyncio.Event, seconds: float) -> None:
+async def _wait(event: asyncio.Event, seconds: float) -> None:
     try:
-        await asyncio.wait_for(wake.wait(), seconds)
+        await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
         return
