@@ -207,15 +207,16 @@ def test_a_ladder_rises_and_starts_below_every_counterfeit_seen(scores: np.ndarr
     rungs = ladder(scores, max_missed)
     assert all(low < high for low, high in pairwise(rungs))
     assert all(0.0 < rung < 1.0 for rung in rungs)
-    assert sum(rung < scores.min() for rung in rungs) == 3
-    assert misses_below(rungs[3], scores) == 0
+    below = [rung for rung in rungs if rung < scores.min()]
+    assert len(below) >= 3
+    assert rungs[len(below)] == scores.min()  # the next one is the least score itself, which it does not miss
     assert misses_below(rungs[-1], scores) <= 1.5 * max_missed * scores.size
 
 
 def test_a_ladder_lets_through_one_more_counterfeit_a_rung_as_far_as_one_and_a_half_times_the_budget() -> None:
     scores = np.linspace(0.2, 0.9, 200)
     rungs = ladder(scores, 0.02)
-    assert [misses_below(rung, scores) for rung in rungs] == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
+    assert [misses_below(rung, scores) for rung in rungs if rung >= 0.2] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_larger_budget_never_shortens_the_ladder() -> None:
