@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -44,9 +45,13 @@ class Experts:
             TouchstoneError: the server refuses, or a case stays open.
         """
         cases = self.open_cases()
-        for client in self._clients:
+
+        def label(client: httpx.Client) -> None:
             for record_id, item_id in cases:
                 _answer(client.post(f"/v1/cases/{record_id}/labels", json={"label": truth[item_id]}))
+
+        with ThreadPoolExecutor(len(self._clients)) as people:
+            list(people.map(label, self._clients))
         left = len(self.open_cases())
         if left:
             raise TouchstoneError(f"{left} cases stayed open although all experts agree")

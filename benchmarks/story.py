@@ -33,6 +33,7 @@ MARKER = ".touchstone-demo"
 VARIANTS = 2
 MAX_MISSED, CONFIDENCE = 0.02, 0.95
 LATENCY_SCANS = 120
+DIFFICULTY = 0.75  # hard enough that release 2 has something to learn
 CERTIFY_SHARE = 0.41
 SHARES = ("train=0.30", "calibrate=0.10", f"certify={CERTIFY_SHARE}", "evaluate=0.09", "field=0.10")
 SMALL_SHARES = ("evaluate=0.8", "field=0.2")
@@ -145,8 +146,12 @@ class Story:
         folder = self._work / "data"
         self.figures.generated = self._options.data is None
         if self._options.data is None:
-            arguments = ["generate", "--out", folder, "--items", self._options.items, "--seed", self._options.seed]
-            self._programs.run("touchstone-data", *arguments, quiet=False)
+            self._programs.run(
+                "touchstone-data",
+                *("generate", "--out", folder, "--items", self._options.items),
+                *("--difficulty", DIFFICULTY, "--seed", self._options.seed),
+                quiet=False,
+            )
         else:
             load(self._options.data)  # says what is wrong before anything is copied
             shutil.copytree(self._options.data, folder, copy_function=_link_or_copy)

@@ -52,4 +52,5 @@ def prefer(reference: Facts, candidate: Facts, ratio: float) -> tuple[bool, str]
             f"keep {reference.name}: {candidate.name} sends {candidate.genuine_review:.1%} of genuine items to review, "
             f"{reference.name} {reference.genuine_review:.1%}"
         )
-    return True, f"{candidate.name} takes {ratio:.2f} times as long as {reference.name} and holds the budget as it does"
+    both = "holds the budget as it does" if candidate.certified else "neither of them holds the budget yet"
+    return True, f"{candidate.name} takes {ratio:.2f} times as long as {reference.name}; {both}"

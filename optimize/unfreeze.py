@@ -44,8 +44,6 @@ def train_tail(
                 progress(start + len(chunk), steps)
     inputs = torch.cat(activations).clone()
     head = nn.Linear(EMBEDDING, len(views))
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
     optimiser = torch.optim.AdamW([*embedder.tail_parameters(), *head.parameters()], _LEARNING_RATE, weight_decay=1e-2)
     weight = torch.where(target > 0, (1 - target).mean() / target.mean(), torch.ones_like(target))
     order = np.random.default_rng(seed)

@@ -309,3 +309,13 @@ def test_every_test_that_the_architecture_names_exists() -> None:
         if not (REPOSITORY / file).is_file() or name not in functions_in(REPOSITORY / file)
     ]
     assert missing == []
+
+
+def test_photos_are_decoded_in_one_place() -> None:
+    decoders = {
+        str(path.relative_to(REPOSITORY))
+        for package in ("runtime", "calibration_data", "optimize", "edge_agent", "sync_server")
+        for path in (REPOSITORY / package).rglob("*.py")
+        if re.search(r"\b(imdecode|imread|Image\.open)\b", path.read_text())
+    }
+    assert decoders == {"runtime/preprocess.py"}
