@@ -5,12 +5,11 @@ Files that the manifest does not name are never read.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.contracts.bundle import MANIFEST_FILE, BundleManifest, bundle_id_of, read_manifest
-from runtime.contracts.errors import StationFault, Untrusted
+from runtime.contracts.bundle import MANIFEST_FILE, BundleManifest, bundle_id_of, check_file, read_manifest
+from runtime.contracts.errors import StationFault
 from runtime.contracts.records import BundleId
 
 
@@ -43,16 +42,5 @@ def open_bundle(folder: Path) -> Bundle:
         ) from error
     manifest = read_manifest(raw)
     for entry in manifest.files:
-        _check_file(folder, entry.path, entry.size, entry.sha256)
+        check_file(folder, entry)
     return Bundle(folder=folder, manifest=manifest, bundle_id=bundle_id_of(raw))
-
-
-def _check_file(folder: Path, name: str, size: int, sha256: str) -> None:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-        raise Untrusted(f"bundle {folder}: file {name} is missing; fetch the bundle again")
-    if path.stat().st_size != size:
-        raise Untrusted(f"bundle {folder}: file {name} has {path.stat().st_size} bytes, the manifest says {size}")
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise Untrusted(f"bundle {folder}: file {name} was changed after the bundle was built; fetch it again")

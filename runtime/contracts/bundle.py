@@ -7,10 +7,11 @@ so that what was built and certified is the very bytes that are signed.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from runtime.contracts.codec import decode, parse_json
@@ -113,6 +114,25 @@ class BundleManifest:
     evidence: str
     files: tuple[FileEntry, ...]
     provenance: Mapping[str, str]
+
+
+def check_file(folder: Path, entry: FileEntry) -> None:
+    """Check one file of the bundle in ``folder`` against its entry: it is there, inside, and byte for byte the same.
+
+    Raises:
+        Untrusted: it is not.
+    """
+    path = folder / entry.path
+    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+        raise Untrusted(f"bundle {folder}: file {entry.path} is missing; fetch the bundle again")
+    size = path.stat().st_size
+    if size != entry.size:
+        raise Untrusted(f"bundle {folder}: file {entry.path} has {size} bytes, the manifest says {entry.size}")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+            raise Untrusted(
+                f"bundle {folder}: file {entry.path} was changed after the bundle was built; fetch it again"
+            )
 
 
 def bundle_id_of(raw: bytes) -> BundleId:

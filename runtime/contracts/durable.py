@@ -34,15 +34,20 @@ def check_hash(text: str) -> str:
     return text
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` to ``path``, whole or not at all, on disk before this returns.
+
+    Args:
+        path: the file; one that is there is replaced.
+        data: all of it.
+        mode: the file's permissions from its first byte on; 0o600 for a secret.
 
     Raises:
         OSError: the disk refused (full, read-only); nothing is left behind but the file that was there before.
     """
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temp.open("xb") as file:
+        with os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -96,6 +101,13 @@ class ContentFolder:
             make_folder(path.parent)
             write_durably(path, data)
         return sha256
+
+    def sweep(self, before_s: float) -> int:
+        """Delete the unfinished files that a crash left, last written before ``before_s`` (seconds since 1970)."""
+        left = [path for path in self.root.glob("??/.*.tmp") if path.stat().st_mtime < before_s]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
 
     def read(self, sha256: str) -> bytes:
         """Return the bytes with this hash.

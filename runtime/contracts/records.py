@@ -27,7 +27,7 @@ SHOWN: Mapping[Verdict, str] = {
 }
 """What a person is shown; never "fake" before a human agrees."""
 
-_NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,128}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f/\\\ud800-\udfff]{1,128}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def check_name(text: str, what: str) -> str:
     """
     if not _NAME.fullmatch(text) or text.startswith("."):
         raise Unsupported(
-            f"{what} {text[:40]!r}: expected 1 to 128 characters without slashes or control characters, "
+            f"{what} {ascii(text[:40])}: expected 1 to 128 characters of valid text without slashes or control characters, "
             "not starting with a dot; rename it"
         )
     return text
