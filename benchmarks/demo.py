@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.programs import Programs
-from benchmarks.story import Story, StoryOptions, indented, prepare_folder, say, stop_on_sigterm
+from benchmarks.story import Story, StoryOptions, indented, prepare_folder, say
 from benchmarks.story_ending import ending, figures_json
 from benchmarks.story_report import write_report
 from runtime.contracts.command import run_command
@@ -26,9 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    stop_on_sigterm()
     work = options.work.resolve()
-    prepare_folder(work)
+    prepare_folder(work, options.data)
     with Programs(work / "logs") as programs:
         story = Story(StoryOptions(work=work, data=options.data, items=options.items, keep=options.keep), programs)
         figures = story.play()
@@ -37,10 +36,10 @@ def _demo(options: argparse.Namespace) -> None:
         say("\n" + ending(figures))
         say(f"\nreport: {work / 'report.html'}")
         if options.keep:
-            programs.forget("server")
-            programs.forget("agent")
+            pids = " ".join(str(programs.forget(name)) for name in ("agent", "server"))
             say(f"server: {story.server}  (sign in with the reviewer token {story.tokens[0]})")
             say(indented(f"API: {story.server}/docs\nstation: touchstone-agent status --home {work / 'station'}"))
+            say(f"stop them with: kill {pids}")
 
 
 if __name__ == "__main__":

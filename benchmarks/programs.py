@@ -16,6 +16,7 @@ from runtime.contracts.errors import TouchstoneError
 
 BIN = Path(sys.executable).parent
 _STOP_S = 20.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Programs:
@@ -28,21 +29,27 @@ class Programs:
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Programs:
+        """Let SIGTERM and a closed terminal end the story as Ctrl-C does, so that its processes are ended, too."""
+        for number in _INTERRUPTS:
+            signal.signal(number, signal.default_int_handler)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for number in _INTERRUPTS:  # nothing may cut this short
+            signal.signal(number, signal.SIG_IGN)
         for name in list(self._running):
             self.stop(name)
 
-    def run(self, program: str, *arguments: object, quiet: bool = True) -> str:
+    def run(self, program: str, *arguments: object, quiet: bool = True, secret: bool = False) -> str:
         """Run one command to its end and return what it printed.
 
         Args:
             program: console script of the product.
             arguments: its arguments.
             quiet: keep its standard error to the log; else let the user see its progress.
+            secret: keep its arguments and its output out of the log.
 
         Raises:
             TouchstoneError: it failed; the message is its own last line.
@@ -50,7 +57,7 @@ class Programs:
         command = [str(BIN / program), *map(str, arguments)]
         errors = self._logs / "commands.log"
         with errors.open("a") as log:
-            log.write(f"$ {' '.join(command)}\n")
+            log.write(f"$ {program} {arguments[0]} ...\n" if secret else f"$ {' '.join(command)}\n")
             log.flush()
             child = subprocess.Popen(
                 command,
@@ -67,7 +74,7 @@ class Programs:
                 self.stop(program)
                 raise
             del self._running[program]
-            log.write(output)
+            log.write("" if secret else output)
         if child.returncode:
             told = errors.read_text().strip().splitlines()[-1] if quiet else "see above"
             raise TouchstoneError(f"{program} {arguments[0]} failed with exit code {child.returncode}: {told}")
@@ -98,7 +105,7 @@ class Programs:
         threading.Thread(target=_drain, args=(child, lines, ready), daemon=True).start()
         if not ready.wait(timeout_s) or not lines:
             self.stop(name)
-            raise TouchstoneError(f"{name} did not become ready within {timeout_s:.0f} s; read {log}")
+            raise TouchstoneError(f"{name} ended, or was not ready within {timeout_s:.0f} s; read {log}")
         return lines[0]
 
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
@@ -117,9 +124,9 @@ class Programs:
         """Return the process id of a running command."""
         return self._running[name].pid
 
-    def forget(self, name: str) -> None:
-        """Let a command go on after the story."""
-        self._running.pop(name, None)
+    def forget(self, name: str) -> int:
+        """Let a command go on after the story, and return its process id."""
+        return self._running.pop(name).pid
 
 
 def wait_for(what: str, done: Callable[[], bool], *, timeout_s: float, every_s: float = 0.2) -> None:

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -153,7 +152,6 @@ class Story:
                 quiet=False,
             )
         else:
-            load(self._options.data)  # says what is wrong before anything is copied
             shutil.copytree(self._options.data, folder, copy_function=_link_or_copy)
         counterfeits = sum(item.label == "counterfeit" for item in load(folder).items)
         per_release = counterfeits * CERTIFY_SHARE / 2
@@ -215,10 +213,11 @@ class Story:
 
     def _found_server(self) -> None:
         home = self._work / "server"
-        self._programs.run("touchstone-server", "init", "--home", home, "--offline-keys", self._work / "offline-keys")
+        keys = self._work / "offline-keys"
+        self._programs.run("touchstone-server", "init", "--home", home, "--offline-keys", keys, secret=True)
         for name in ("Ada", "Grace"):
-            token = self._programs.run("touchstone-server", "person", name, "--role", "reviewer", "--home", home)
-            self._tokens.append(token.strip())
+            arguments = ("person", name, "--role", "reviewer", "--home", home)
+            self._tokens.append(self._programs.run("touchstone-server", *arguments, secret=True).strip())
         self._serve()
 
     def _serve(self) -> None:
@@ -234,11 +233,13 @@ class Story:
         self._programs.run("touchstone-server", "publish", bundle, "--home", self._work / "server")
 
     def _enrol(self) -> None:
-        code = self._programs.run("touchstone-server", "enrolment-code", "--home", self._work / "server").strip()
+        issue = ("enrolment-code", "--home", self._work / "server")
+        code = self._programs.run("touchstone-server", *issue, secret=True).strip()
         home = self._work / "station"
         home.mkdir()
         (home / "agent.toml").write_text("update_every_s = 2.0\nuplink_every_s = 1.0\nwatch_every_s = 0.1\n")
-        self._programs.run("touchstone-agent", "enrol", "--server", self._server, "--code", code, "--home", home)
+        enrol = ("enrol", "--server", self._server, "--code", code, "--home", home)
+        self._programs.run("touchstone-agent", *enrol, secret=True)
         self._programs.start("agent", "touchstone-agent", "run", "--home", home)
         wait_for("release 1 on the station", lambda: self._status()["release"] == 1, timeout_s=60)
         self._programs.stop("agent")  # started again with its model, to see how long a start takes
@@ -312,12 +313,16 @@ class Story:
         self.figures.latency = measure(self.figures.bundles[-1], self._work, LATENCY_SCANS)
 
 
-def prepare_folder(work: Path) -> None:
+def prepare_folder(work: Path, data: Path | None) -> None:
     """Make the story's folder anew; only a folder that an earlier story made is ever deleted.
 
     Raises:
-        Unsupported: something else lies there.
+        Unsupported: something else lies there, or ``data`` lies inside, or is no dataset.
     """
+    if data is not None:
+        if data.resolve().is_relative_to(work):
+            raise Unsupported(f"--data {data}: it lies in {work}, which the demo makes anew; name another --work")
+        load(data)
     if work.exists():
         if not (work / MARKER).exists() and any(work.iterdir()):
             raise Unsupported(f"{work}: it exists and no demo made it; name another folder with --work")
@@ -334,15 +339,6 @@ def say(text: str) -> None:
 def indented(text: str) -> str:
     """Indent a block by two."""
     return "\n".join(f"  {line}" for line in text.rstrip().splitlines())
-
-
-def stop_on_sigterm() -> None:
-    """Let SIGTERM end the story as Ctrl-C does, so that its processes are ended, too."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _drop(item: Item, inbox: Path, item_id: str) -> None:

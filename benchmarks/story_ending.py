@@ -40,7 +40,8 @@ def _lines(figures: Figures) -> Iterator[str]:
     yield f"  {'AUC':<22}{_number(first.evaluation.auc)}  > {_number(second.evaluation.auc)}"
     for release, variant in enumerate((first, second), 1):
         text = certificate_text(variant.certificate, claims.max_missed, claims.alpha_per_claim, "counterfeits")
-        yield f"  release {release} ({variant.name}): {text}"
+        again = " (the same items as before: for comparison, no fresh proof)" if figures.small and release > 1 else ""
+        yield f"  release {release} ({variant.name}): {text}{again}"
     for evidence in figures.evidence[:1]:
         yield (
             f"  colour statistics alone reach AUC {_number(evidence.colour_baseline_auc)}: "

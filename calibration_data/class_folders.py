@@ -10,8 +10,10 @@ from pathlib import Path
 
 from calibration_data.item import LABELS, Item, Label, Photo
 from runtime.contracts.errors import Unsupported
+from runtime.contracts.records import check_name
 
-PHOTO_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+PHOTO_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+"""What ``runtime.photo`` reads."""
 SINGLE_VIEW = "photo"
 _LEFT_BY_DESKTOPS = ("desktop.ini", "thumbs.db")
 
@@ -25,7 +27,8 @@ def read(root: Path) -> list[Item]:
     """Read the class folders below ``root``, by name; opens no photo.
 
     Raises:
-        Unsupported: A file is not a photo, a folder is nested too deep or empty, or two files make the same item.
+        Unsupported: A file is not a photo, a folder is nested too deep or empty, a name cannot be an item's or a view's,
+            or two files make the same item.
     """
     items: dict[str, Item] = {}
     for label in LABELS:
@@ -43,13 +46,28 @@ def _items(root: Path, label: Label) -> Iterator[Item]:
     folder = root / label
     for entry in _entries(folder) if folder.is_dir() else []:
         if entry.is_dir():
-            photos = tuple(Photo(view=_photo(root, path).stem, path=path) for path in _entries(entry))
+            photos = tuple(Photo(view=_view(root, path), path=path) for path in _entries(entry))
             if not photos:
                 raise Unsupported(f"folder '{entry.relative_to(root)}' has no photo; add its photos or remove it")
-            yield Item(item_id=f"{label}-{entry.name}", label=label, photos=photos)
+            yield Item(item_id=_item_id(root, entry, entry.name), label=label, photos=photos)
         else:
             photo = Photo(view=SINGLE_VIEW, path=_photo(root, entry))
-            yield Item(item_id=f"{label}-{entry.stem}", label=label, photos=(photo,))
+            yield Item(item_id=_item_id(root, entry, entry.stem), label=label, photos=(photo,))
+
+
+def _item_id(root: Path, entry: Path, name: str) -> str:
+    return _named(root, entry, f"{entry.parent.name}-{name}", "item_id")
+
+
+def _view(root: Path, path: Path) -> str:
+    return _named(root, path, _photo(root, path).stem, "view")
+
+
+def _named(root: Path, path: Path, name: str, what: str) -> str:
+    try:
+        return check_name(name, what)
+    except Unsupported as error:
+        raise Unsupported(f"'{path.relative_to(root)}': {error}") from error
 
 
 def _entries(folder: Path) -> list[Path]:

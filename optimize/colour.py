@@ -37,9 +37,13 @@ def colour_auc(
     counterfeit: Mapping[str, bool],
     folds: Sequence[tuple[Sequence[str], Sequence[str]]],
 ) -> float | None:
-    """Return the AUC of a logistic regression on colours over the pooled test items of (train, test) folds."""
+    """Return the AUC of a logistic regression on colours over the pooled test items of (train, test) folds.
+
+    Items without a photo that the model looks at are passed over.
+    """
     scores: dict[bool, list[float]] = {True: [], False: []}
-    for train, test in folds:
+    for side in folds:
+        train, test = ([item_id for item_id in ids if item_id in colours] for ids in side)
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         model.fit(np.array([colours[i] for i in train]), np.array([counterfeit[i] for i in train]))
         found = model.decision_function(np.array([colours[i] for i in test]))

@@ -55,7 +55,7 @@ def finetune(dataset: Dataset, out: Path, options: FinetuneOptions, progress: Pr
 
         tuned = train_tail(embedder, items, views, options.seed, options.epochs, progress)
     exported = backbone.export(embedder)
-    rows = None if tuned else embed(exported, items, progress)
+    rows = None if tuned else embed(exported, items, views, progress)
     heads = [tuned] if tuned else fit_heads(rows, views, fold_of, options) if rows else []
     spec = ModelSpec(
         name=options.name,
@@ -94,9 +94,13 @@ def training_items(dataset: Dataset, options: FinetuneOptions) -> tuple[list[Ite
 
 
 def scan_views(dataset: Dataset) -> tuple[str, ...]:
-    """Return the views that every scan must bring, or ``("*",)`` where items differ in theirs."""
-    kinds = {frozenset(photo.view for photo in item.photos) for item in dataset.items}
-    return dataset.views if len(kinds) == 1 else (ANY_VIEW,)
+    """Return the views that every scan must bring, or ``("*",)`` where items differ in theirs.
+
+    Experts' labels do not count: they may come from a scan that lacked a view, which is why it went to an expert.
+    """
+    judged = [item for item in dataset.items if item.split != "train"] or dataset.items
+    kinds = {frozenset(photo.view for photo in item.photos) for item in judged}
+    return tuple(sorted(*kinds)) if len(kinds) == 1 else (ANY_VIEW,)
 
 
 def listing_names(dataset: Dataset, items: Sequence[Item]) -> tuple[str, ...] | None:
@@ -105,12 +109,14 @@ def listing_names(dataset: Dataset, items: Sequence[Item]) -> tuple[str, ...] | 
     return dataset.listing_names if dataset.listing_names and len(known) == 2 else None
 
 
-def embed(exported: onnx.ModelProto, items: Sequence[Item], progress: Progress | None) -> Embedded:
-    """Embed every photo of the items through the exported backbone."""
+def embed(
+    exported: onnx.ModelProto, items: Sequence[Item], views: Sequence[str], progress: Progress | None
+) -> Embedded:
+    """Embed the items' photos of these views through the exported backbone."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "embedder.onnx"
         onnx.save(exported, path)
-        rows = score_photos([load_network("onnxruntime", path, 1)], items, backbone.PX, progress)
+        rows = score_photos([load_network("onnxruntime", path, 1)], items, views, backbone.PX, progress)
     counterfeit = {item.item_id: item.label == "counterfeit" for item in items}
     return Embedded(
         embedding=np.stack([row.outputs[0] for row in rows]),
@@ -138,7 +144,7 @@ def _check_options(options: FinetuneOptions) -> None:
             "--unfreeze with --cross-fit: one trained backbone would see every fold; choose one of the two"
         )
     for flag, value, least, most in (
-        ("--unfreeze", options.unfreeze, 0, backbone.block_count()),
+        ("--unfreeze", options.unfreeze, 0, backbone.BLOCKS),
         ("--epochs", options.epochs, 1, 1000),
         ("--cross-fit", options.cross_fit, 2 if options.cross_fit else 0, 1000),
         ("--seed", options.seed, 0, 2**32 - 1),

@@ -46,14 +46,14 @@ def decide_listing(model: Path, spec: ModelSpec, roles: Roles, draft: Path, budg
             f"model {model}: {LISTING_NETWORK} is missing; run 'touchstone-optimize finetune' again"
         ) from error
     network = load_network("onnxruntime", draft / file, 1)
-    calibrate, certify, evaluate = (
-        _score(network, spec.listing, side) for side in (roles.calibrate, roles.certify, roles.evaluate)
-    )
+    calibrate, certify = (_score(network, spec.listing, _labelled(side)) for side in (roles.calibrate, roles.certify))
+    evaluate = _score(network, spec.listing, roles.evaluate)  # a station scores every listing, labelled or not
     if len({item.positive for item in calibrate}) < 2:
         raise Unsupported("split: calibrate has no items with fraud, or none without; add items with the fraud column")
     decided = decide_split(calibrate, certify, evaluate, (LISTING,), budget)
-    p = np.array([decided.probabilities[item.item_id] for item in evaluate])
-    fraud = np.array([item.positive for item in evaluate], bool)
+    labelled = _labelled(roles.evaluate)
+    p = np.array([decided.probabilities[item.item_id] for item in labelled])
+    fraud = np.array([bool(item.fraud) for item in labelled], bool)
     return DecidedListing(
         model=ListingModel(
             file=file,
@@ -68,8 +68,12 @@ def decide_listing(model: Path, spec: ModelSpec, roles: Roles, draft: Path, budg
     )
 
 
+def _labelled(items: Sequence[Item]) -> list[Item]:
+    return [item for item in items if item.listing is not None and item.fraud is not None]
+
+
 def _score(network: Network, features: Sequence[str], items: Sequence[Item]) -> list[Scored]:
-    known = [item for item in items if item.listing is not None and item.fraud is not None]
+    known = [item for item in items if item.listing is not None]
     if not known:
         return []
     table = [[(item.listing or {}).get(name, math.nan) for name in features] for item in known]

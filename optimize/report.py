@@ -36,7 +36,10 @@ def _lines(manifest: BundleManifest, bundle_id: BundleId, evidence: Evidence) ->
     )
     sides = ", ".join(f"{side} {n['genuine']} + {n['counterfeit']}" for side, n in evidence.items.items())
     yield f"  items    genuine + counterfeit: {sides}" + (
-        "; cross-fitted: each item judged by heads and thresholds that never saw it" if evidence.cross_fitted else ""
+        "; cross-fitted: each item is judged by a head that never saw it; misses are pooled over the folds, so the "
+        "proof is an approximation"
+        if evidence.cross_fitted
+        else ""
     )
     thresholds = {variant.name: variant.thresholds for variant in manifest.variants}
     for variant in evidence.variants:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration_data.dataset import Item, Photo
+from runtime.contracts.bundle import ANY_VIEW
 from runtime.engine import Network
 from runtime.preprocess import prepare
 
@@ -30,21 +31,31 @@ class Row:
     outputs: tuple[npt.NDArray[np.float32], ...]
 
 
+def photos_of(items: Sequence[Item], views: Sequence[str]) -> list[tuple[Item, Photo]]:
+    """Return every photo that a model of these views looks at, beside its item; ``("*",)`` looks at all."""
+    return [(item, photo) for item in items for photo in item.photos if ANY_VIEW in views or photo.view in views]
+
+
 def score_photos(
-    networks: Sequence[Network], items: Sequence[Item], px: int, progress: Progress | None = None
+    networks: Sequence[Network],
+    items: Sequence[Item],
+    views: Sequence[str],
+    px: int,
+    progress: Progress | None = None,
 ) -> list[Row]:
-    """Run every photo of the items through every network.
+    """Run the items' photos of these views through every network.
 
     Args:
         networks: loaded with one thread each; chunks run in parallel.
         items: in any order.
+        views: of the model; photos of others are passed over, as at a station.
         px: side of the networks' input.
         progress: called with (photos done, photos in all).
 
     Raises:
         Unsupported: a photo does not decode; the message names its file.
     """
-    photos = [(item, photo) for item in items for photo in item.photos]
+    photos = photos_of(items, views)
     rows: list[Row] = []
 
     def run(chunk: list[tuple[Item, Photo]]) -> list[Row]:

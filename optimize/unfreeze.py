@@ -11,7 +11,7 @@ from torch import nn
 from calibration_data.dataset import Item
 from optimize.backbone import EMBEDDING, PX, Embedder
 from optimize.head import Head
-from optimize.scoring import CHUNK, Progress
+from optimize.scoring import CHUNK, Progress, photos_of
 from runtime.contracts.bundle import ANY_VIEW
 from runtime.preprocess import prepare
 
@@ -30,7 +30,7 @@ def train_tail(
         The trained head, one column a view.
     """
     torch.manual_seed(seed)
-    photos = [(item, photo) for item in items for photo in item.photos]
+    photos = photos_of(items, views)
     column = torch.tensor([0 if ANY_VIEW in views else list(views).index(photo.view) for _, photo in photos])
     target = torch.tensor([float(item.label == "counterfeit") for item, _ in photos])
     steps = len(photos) * (1 + epochs)

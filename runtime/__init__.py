@@ -1,1 +1,1 @@
-"""A bundle in, a verdict out. No network, no database, no clock of its own."""
+"""A bundle in, a verdict out. No network, no database, no time of day."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from runtime.bundle_store import Bundle
 from runtime.contracts.bundle import ANY_VIEW, LISTING, Variant
-from runtime.contracts.errors import Unsupported
+from runtime.contracts.errors import StationFault, Unsupported
 from runtime.contracts.records import Prediction, Reason, Verdict
 from runtime.engine import Network, choose_variant, cpu_flags, load_network, missing_isa
 from runtime.policy import decide, fuse, missing_views
@@ -63,14 +63,20 @@ class Inspector:
         listing = bundle.manifest.listing
         listing_network = load_network("onnxruntime", bundle.path(listing.file), 1) if listing else None
         inspector = cls(bundle, chosen, network, listing_network)
-        px = bundle.manifest.input.px
-        logits = network.run(np.zeros((1, px, px, 3), np.uint8))
+        try:
+            inspector._warm_up()
+        except StationFault as error:
+            raise Unsupported(f"variant {chosen.name}: it does not run here: {error}") from error
+        return inspector
+
+    def _warm_up(self) -> None:
+        chosen, bundle, px = self.variant, self.bundle, self.bundle.manifest.input.px
+        logits = self._network.run(np.zeros((1, px, px, 3), np.uint8))
         if logits.shape != (1, len(bundle.manifest.views)):
             raise Unsupported(
                 f"variant {chosen.name}: expected logits (1, {len(bundle.manifest.views)}), got {logits.shape}"
             )
-        inspector.listing_probability({})
-        return inspector
+        self.listing_probability({})
 
     def score(self, photos: Sequence[bytes], names: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
         """Return the network's logits for encoded photos, ``float32 (len(photos), len(views))``."""
@@ -95,6 +101,7 @@ class Inspector:
 
         Raises:
             Unsupported: a photo does not decode; the message names its view.
+            StationFault: the engine failed.
         """
         started = time.perf_counter_ns()
         manifest = self.bundle.manifest

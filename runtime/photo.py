@@ -21,8 +21,10 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE_PX = 32
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_DROPPED = {b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
-_JPEG_KEPT_APPS = {0xE0, 0xE2, 0xEE}  # JFIF, ICC profile, Adobe colour transform
+_PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"cICP"}
+_WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP", b"ANIM", b"ANMF"}
+_JPEG_KEPT_APPS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
+_JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # no length follows these; none belongs between segments (T.81, B.1.1.3)
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # neither stuffing nor a restart marker
 _EXIF = b"Exif\x00\x00"
@@ -88,11 +90,14 @@ def _cut_short(name: str) -> Unsupported:
 def _read_jpeg(data: bytes, name: str) -> Photo:
     kept, size, orientation = [b"\xff\xd8"], None, 1
     for marker, start, end in _jpeg_segments(data, name):
-        if marker in _JPEG_FRAMES and size is None:
+        if marker in _JPEG_FRAMES:
+            if size is not None:
+                raise _cut_short(name)  # a decoder might believe the second size
             size = struct.unpack(">HH", data[start + 5 : start + 9])
         if marker == 0xE1 and data[start + 4 : start + 10] == _EXIF:
             orientation = _orientation(data[start + 10 : end])
-        if not (0xE0 <= marker <= 0xEF or marker == 0xFE) or marker in _JPEG_KEPT_APPS:
+        is_metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        if not is_metadata or data.startswith(_JPEG_KEPT_APPS.get(marker, b"\xff\xff"), start + 4):
             kept.append(data[start:end])
     if size is None:
         raise _cut_short(name)
@@ -115,7 +120,10 @@ def _jpeg_segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
         if marker == 0xD9:
             yield marker, position, position + 2
             return
-        end = position + 2 + struct.unpack(">H", data[position + 2 : position + 4])[0]
+        length = struct.unpack(">H", data[position + 2 : position + 4])[0]
+        end = position + 2 + length
+        if marker in _JPEG_BARE or length < 2:
+            raise _cut_short(name)
         if marker == 0xDA:
             following = _JPEG_MARKER.search(data, end)
             if following is None:
@@ -137,7 +145,7 @@ def _read_png(data: bytes, name: str) -> Photo:
             raise _cut_short(name)
         if kind == b"eXIf":
             orientation = _orientation(data[position + 8 : end - 4])
-        if kind not in _PNG_DROPPED:
+        if kind in _PNG_KEPT:
             kept.append(data[position:end])
         position = end
     if orientation != 1:
@@ -159,12 +167,12 @@ def _read_webp(data: bytes, name: str) -> Photo:
             orientation = _orientation(body.removeprefix(_EXIF))
         elif kind == b"VP8X":
             kept.append((kind, bytes([body[0] & ~0x0C]) + body[1:]))  # no EXIF, no XMP
-        elif kind != b"XMP ":
+        elif kind in _WEBP_KEPT:
             kept.append((kind, body))
         position += 8 + length + length % 2
     if size is None:
         raise _cut_short(name)
-    if orientation != 1:
+    if orientation != 1 and kept[0][0] == b"VP8X":  # RFC 9649, 2.7: without it there is no place for EXIF
         kept[0] = (kept[0][0], bytes([kept[0][1][0] | 0x08]) + kept[0][1][1:])
         kept.append((b"EXIF", _orientation_tiff(orientation)))
     chunks = b"".join(kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2) for kind, body in kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
 from fastapi import FastAPI
@@ -20,10 +20,12 @@ from sync_server.store import Store
 from sync_server.web import docs, pages
 
 TITLE = "Touchstone"
+UNFINISHED_S = 3600
+"""How long no byte has come of an upload that is given up at the next start."""
 
 
 def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:
-    """Build the app; the tables are brought up to date on the way.
+    """Build the app; on the way the tables are brought up to date, and files that a crash left unfinished deleted.
 
     Args:
         settings: an initialised server's.
@@ -35,6 +37,8 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     """
     services = build_services(settings, now)
     services.store.migrate()
+    with suppress(FileNotFoundError):  # another process swept one first; what is left waits for the next start
+        services.blobs.sweep(services.now().timestamp() - UNFINISHED_S)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

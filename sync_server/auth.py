@@ -28,6 +28,8 @@ from sync_server.store import insert_new
 Role = Literal["admin", "releaser", "reviewer", "viewer"]
 ROLES: tuple[Role, ...] = ("admin", "releaser", "reviewer", "viewer")
 CLOCK_LEEWAY_S = 5
+MAX_SECONDS = 2**40
+"""No clock says more seconds since 1970; arithmetic with what a token says stays finite."""
 _UNCHECKED = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False, "verify_iss": False}
 
 
@@ -99,15 +101,14 @@ def station_of(connection: Connection, token: str, request: SignedRequest, now: 
         ClockOff: everything holds but the time.
         Unauthenticated: it is not signed by an enrolled station, or was signed for another request.
     """
-    issuer = _decode(token, None).get("iss")
-    key = connection.execute(select(STATIONS.c.public_key).where(STATIONS.c.id == str(issuer))).scalar_one_or_none()
+    station_id = _issuer(token)
+    key = connection.execute(select(STATIONS.c.public_key).where(STATIONS.c.id == station_id)).scalar_one_or_none()
     if key is None:
         raise Unauthenticated("station token: its station is not enrolled here; enrol it with a new code")
     claims = _decode(token, Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)))
     issued_s = claims.get("iat")
-    if type(issued_s) is not int:
+    if type(issued_s) is not int or abs(issued_s) > MAX_SECONDS:
         raise Unauthenticated("station token: iat must be whole seconds since 1970")
-    station_id = StationId(str(issuer))
     expected = request_claims(station_id, request.method, request.path, request.body_sha256, issued_s)
     if dict(claims) != expected:
         wrong = sorted(name for name in {*claims, *expected} if claims.get(name) != expected.get(name))
@@ -121,6 +122,13 @@ def station_of(connection: Connection, token: str, request: SignedRequest, now: 
 def audit_key(secret: bytes, station_id: StationId) -> str:
     """Derive a station's key of the audit lottery, in hex; the same each time."""
     return hmac.digest(secret, b"audit-key:" + station_id.encode(), "sha256").hex()
+
+
+def _issuer(token: str) -> StationId:
+    try:
+        return StationId(check_name(str(_decode(token, None).get("iss")), "iss"))
+    except Unsupported as error:
+        raise Unauthenticated(f"station token: {error}") from error
 
 
 def _decode(token: str, key: Ed25519PublicKey | None) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """Photos and bundle files on disk, named by their SHA-256, written as they stream in.
 
-A file is there whole, durable and with the right hash, or not at all. Never deletes what is stored.
+A file is there whole, durable and with the right hash, or not at all. Never deletes what is stored; what a crash left
+unfinished is swept when the server starts.
 """
 
 from __future__ import annotations

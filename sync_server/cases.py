@@ -1,7 +1,7 @@
 """Cases: what waits for an expert, their labels, and the answers that go back to the stations.
 
-Labels are blind: while a case is open, whoever may label it sees neither the others' labels nor, before their own, what
-the model thought. A station's answers are numbered under a lock on its row, so a lower number is never seen later.
+Labels are blind: while a case is open, whoever may label it sees neither the others' labels nor what the model thought,
+even after their own label, since that can still change. A station's answers are numbered under a lock on its row, so a lower number is never seen later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, Select, case, func, select, update
 
 from runtime.contracts.codec import decode, parse_json
-from runtime.contracts.records import ItemId, Label, Prediction, Record, RecordId, StationId
+from runtime.contracts.durable import check_hash
+from runtime.contracts.errors import Unsupported
+from runtime.contracts.records import ItemId, Label, Prediction, Record, RecordId, StationId, check_name
 from runtime.contracts.sync import Answer, Answers
 from sync_server.auth import Person
 from sync_server.consensus import outcome_of
@@ -61,7 +63,7 @@ class LabelGiven:
 class CaseDetail:
     """One case as its asker may see it.
 
-    While ``blind``, the record's verdict reads ``uncertain``, and its reasons, prediction, logits, timings and whether
+    ``blind`` holds for whoever may label it until it is settled. While it does, the record's verdict reads ``uncertain``, and its reasons, prediction, logits, timings and whether
     it was audited are blanked. ``labels`` holds the others' only when the case is resolved or the asker never labels.
     """
 
@@ -92,14 +94,17 @@ def list_cases(
         state: only these; ``None``: all.
         after: ``next_after`` of the part before.
         limit: at most this many, 1 to 200.
+
+    Raises:
+        Unsupported: ``after`` cannot be one that was given out.
     """
     rank = case((CASES.c.state == "open", "0"), else_="1")
     key = rank + ":" + CASES.c.opened_at + ":" + CASES.c.record_id
     query = _summaries(person).add_columns(key.label("key")).order_by(key).limit(limit + 1)
     if state is not None:
         query = query.where(CASES.c.state == state)
-    if after is not None:
-        query = query.where(key > after)
+    if after:
+        query = query.where(key > check_name(after, "after"))
     rows = connection.execute(query).all()
     more = len(rows) > limit
     shown = rows[:limit]
@@ -124,17 +129,16 @@ def show_case(connection: Connection, person: Person, record_id: str) -> CaseDet
     Raises:
         NotFound: there is no such case.
     """
-    row = connection.execute(_summaries(person).where(CASES.c.record_id == record_id)).one_or_none()
+    row = connection.execute(_summaries(person).where(CASES.c.record_id == _case_id(record_id))).one_or_none()
     if row is None:
         raise NotFound(f"case {record_id[:12]!r}: there is none of this id")
     summary = _summary(row)
-    labels_it = may_label(person) and summary.state == "open"
-    blind = labels_it and summary.mine is None
+    blind = may_label(person) and summary.state == "open"
     given = connection.execute(select(LABELS).where(LABELS.c.record_id == record_id).order_by(LABELS.c.at))
     labels = tuple(
         LabelGiven(person=label.person, label=label.label, at=label.at)
         for label in given
-        if not labels_it or label.person == person.name
+        if not blind or label.person == person.name
     )
     record = read_record(row.body)
     return CaseDetail(case=summary, record=blinded(record) if blind else record, blind=blind, labels=labels)
@@ -156,7 +160,8 @@ def label_case(
         NotFound: there is no such case.
     """
     person.must_be("reviewer")
-    found = connection.execute(select(CASES).where(CASES.c.record_id == record_id).with_for_update()).one_or_none()
+    query = select(CASES).where(CASES.c.record_id == _case_id(record_id)).with_for_update()
+    found = connection.execute(query).one_or_none()
     if found is None:
         raise NotFound(f"case {record_id[:12]!r}: there is none of this id")
     mine = (LABELS.c.record_id == record_id) & (LABELS.c.person == person.name)
@@ -215,6 +220,13 @@ def blinded(record: Record) -> Record:
 def read_record(body: str) -> Record:
     """Decode a stored record."""
     return decode(Record, parse_json(body.encode(), "record"), "record")
+
+
+def _case_id(text: str) -> RecordId:
+    try:
+        return RecordId(check_hash(text))
+    except Unsupported as error:
+        raise NotFound(f"case {text[:12]!r}: there is none of this id") from error
 
 
 def _settle(connection: Connection, found: Row[Any], outcome: Label, now: datetime) -> None:

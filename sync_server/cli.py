@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from runtime.contracts.command import run_command
+from runtime.contracts.errors import Unsupported
 from runtime.contracts.sync import target_path
 from sync_server.api.callers import Services
 from sync_server.app import build_services, create_app
@@ -65,6 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
     served.add_argument("--port", type=int, default=8300, help="0: any free one (default: %(default)s)")
     served.add_argument("--tls-certificate", type=Path, metavar="PEM", help="serve TLS with this certificate chain")
     served.add_argument("--tls-key", type=Path, metavar="PEM", help="private key of the certificate")
+    served.add_argument(
+        "--behind-tls-proxy", action="store_true", help="serve others without TLS: a proxy in front of this does it"
+    )
     served.set_defaults(command=_serve)
 
     code = commands.add_parser("enrolment-code", parents=[home], help="print a one-time code for one station")
@@ -105,10 +109,10 @@ def _init(arguments: argparse.Namespace) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     settings = read_settings(arguments.home)
-    if arguments.host not in LOOPBACK and arguments.tls_certificate is None:
-        print(
-            "touchstone-server: warning: serving beyond this machine without --tls-certificate; put TLS in front",
-            file=sys.stderr,
+    if not (arguments.host in LOOPBACK or arguments.tls_certificate or arguments.behind_tls_proxy):
+        raise Unsupported(
+            f"serve: expected TLS to serve beyond this machine on {arguments.host}; give --tls-certificate, or "
+            "--behind-tls-proxy where a proxy in front does TLS"
         )
     serve(create_app(settings), arguments.host, arguments.port, arguments.tls_certificate, arguments.tls_key)
 

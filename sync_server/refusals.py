@@ -4,8 +4,8 @@
 
     Untrusted                 Unsupported            TryLater
     ├── Unauthenticated 401   ├── NotFound 404       └── PhotosMissing 409
-    │   └── ClockOff          ├── Conflict 409
-    └── Forbidden 403         └── TooLarge 413
+    │   └── ClockOff          └── Conflict 409
+    └── Forbidden 403
 
 ``sync_server.api.problems`` holds the one table from class to HTTP status.
 """
@@ -33,10 +33,6 @@ class NotFound(Unsupported):
 
 class Conflict(Unsupported):
     """It contradicts what is already here."""
-
-
-class TooLarge(Unsupported):
-    """The body is larger than this route takes."""
 
 
 class PhotosMissing(TryLater):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from runtime.contracts.errors import Unsupported
+from runtime.contracts.errors import StationFault, Unsupported
 
 
 class OrtNetwork:
@@ -23,12 +23,12 @@ class OrtNetwork:
         """Run one batch and return the last output as ``float32``.
 
         Raises:
-            Unsupported: the network does not take such a batch.
+            StationFault: the engine failed; the photos are not to blame.
         """
         try:
             (output,) = self._session.run([self._output], {self._input: batch})
         except Exception as error:  # its errors share no other base
-            raise Unsupported(f"network: ONNX Runtime cannot run {batch.dtype} {batch.shape}: {error}") from error
+            raise StationFault(f"network: ONNX Runtime cannot run {batch.dtype} {batch.shape}: {error}") from error
         return np.asarray(output, np.float32)
 
 

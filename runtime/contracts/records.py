@@ -97,7 +97,7 @@ def check_name(text: str, what: str) -> str:
     """
     if not _NAME.fullmatch(text) or text.startswith("."):
         raise Unsupported(
-            f"{what} {ascii(text[:40])}: expected 1 to 128 characters of valid text without slashes or control characters, "
+            f"{what} {text[:40]!a}: expected 1 to 128 characters of valid text, without slashes or control characters, "
             "not starting with a dot; rename it"
         )
     return text

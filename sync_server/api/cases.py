@@ -37,7 +37,7 @@ def cases(
 
 @router.get("/{record_id}")
 def case(record_id: str, caller: Caller, shared: Shared) -> CaseDetail:
-    """Return one case, blinded while the caller has still to label it."""
+    """Return one case, blinded until it is settled for a caller who may label it."""
     with shared.store.read() as connection:
         return show_case(connection, caller, record_id)
 

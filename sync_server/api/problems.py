@@ -21,7 +21,6 @@ from sync_server.refusals import (
     Forbidden,
     NotFound,
     PhotosMissing,
-    TooLarge,
     Unauthenticated,
 )
 
@@ -47,7 +46,6 @@ KINDS: Mapping[type[TouchstoneError], Kind] = {
     Unsupported: Kind(status=422, slug="unsupported", title="Cannot be used"),
     NotFound: Kind(status=404, slug="not-found", title="Not found"),
     Conflict: Kind(status=409, slug="conflict", title="In conflict"),
-    TooLarge: Kind(status=413, slug="too-large", title="Too large"),
     StationFault: Kind(status=507, slug="fault", title="A person must act on the server"),
 }
 

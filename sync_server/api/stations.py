@@ -30,7 +30,7 @@ def enrol_station(request: EnrolRequest, _: Annotated[None, strictly(EnrolReques
 
 
 @router.get("/answers")
-def answers(station: Device, shared: Shared, after: Annotated[int, Query(ge=0)] = 0) -> Answers:
+def answers(station: Device, shared: Shared, after: Annotated[int, Query(ge=0, lt=2**63)] = 0) -> Answers:
     """Return the experts' answers on this station's cases above a number, at most 500."""
     with shared.store.read() as connection:
         return answers_after(connection, station, after)

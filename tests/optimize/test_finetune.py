@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration_data.dataset import Dataset, Item, Photo
+from calibration_data.dataset import Dataset, Item, Photo, Role
 from optimize.finetune import FinetuneOptions, fit_heads, listing_names, scan_views
 from optimize.head import Embedded, Head
+from optimize.scoring import photos_of
 
 FOLDS = 3
 OPTIONS = FinetuneOptions(cross_fit=FOLDS)
@@ -85,3 +86,14 @@ def test_a_listing_model_needs_features_and_both_outcomes() -> None:
     assert listing_names(a_dataset(*both), both[:1]) is None
     unknown = (an_item(1, "logo"), an_item(2, "logo"))
     assert listing_names(a_dataset(*unknown), unknown) is None
+
+
+def test_a_case_that_lacks_a_view_does_not_make_the_next_models_views_exchangeable(tmp_path: Path) -> None:
+    def item(item_id: str, views: tuple[str, ...], split: Role) -> Item:
+        photos = tuple(Photo(view=view, path=tmp_path / f"{item_id}-{view}.jpg") for view in views)
+        return Item(item_id=item_id, label="genuine", photos=photos, split=split)
+
+    items = (item("a", ("logo", "stitching"), "calibrate"), item("b", ("logo",), "train"))
+    dataset = Dataset(root=tmp_path, items=items, views=("logo", "stitching"), listing_names=())
+    assert scan_views(dataset) == ("logo", "stitching")
+    assert [photo.view for _, photo in photos_of(items, ("stitching",))] == ["stitching"]

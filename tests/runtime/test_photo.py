@@ -133,3 +133,37 @@ def test_any_bytes_are_refused_in_words_or_read(tail: bytes, head: bytes) -> Non
         read_photo(head + tail, "x")
     except Unsupported as error:
         assert str(error).startswith("photo x")
+
+
+def test_a_second_size_hidden_behind_a_bare_marker_is_refused() -> None:
+    raw = half_red()
+    frame = raw.index(b"\xff\xc0")
+    length = int.from_bytes(raw[frame + 2 : frame + 4], "big")
+    large = bytearray(raw[frame : frame + 2 + length])
+    large[5:9] = struct.pack(">HH", 9000, 9000)
+    with pytest.raises(Unsupported, match="damaged"):
+        read_photo(raw[:frame] + b"\xff\x01" + bytes(large) + raw[frame:], "bomb.jpg")
+    with pytest.raises(Unsupported, match="damaged"):
+        read_photo(raw[:frame] + bytes(large) + raw[frame:], "bomb.jpg")
+
+
+def test_a_lossy_webp_with_a_stray_orientation_still_decodes() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(out, "WEBP")
+    raw = out.getvalue()
+    assert raw[12:16] == b"VP8 "
+    tiff = b"MM\x00\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    exif = b"EXIF" + struct.pack("<I", len(tiff)) + tiff
+    stray = b"RIFF" + struct.pack("<I", len(raw) - 8 + len(exif)) + raw[8:] + exif
+    assert abs(prepare([sanitise(stray, "x")], 32).astype(int) - prepare([raw], 32)).max() < 3
+
+
+def test_metadata_that_nobody_listed_leaves_too() -> None:
+    jpeg = half_red(gps=False)
+    segment = b"MPF\0somewhere in Paris"
+    marked = jpeg[:2] + b"\xff\xe2" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+    assert b"Paris" not in sanitise(marked, "x")
+    png = half_red(format_="PNG", gps=False)
+    chunk = b"poSn" + b"somewhere in Paris"
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    assert b"Paris" not in sanitise(png[:33] + chunk + png[33:], "x")

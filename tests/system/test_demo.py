@@ -60,15 +60,15 @@ def test_the_story_plays_on_real_photos_to_its_end(tmp_path: Path, banknotes: Pa
 
 @pytest.mark.parametrize("step", ["finetune 1", "scan with a server", "build 2"])
 def test_an_interrupt_at_any_step_leaves_no_process(tmp_path: Path, banknotes: Path, step: str) -> None:
-    demo = start_demo(tmp_path / "out", "--data", banknotes)
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if step in line:
-            break
-    time.sleep(0.5)
-    os.kill(demo.pid, signal.SIGINT)
-    rest = demo.stdout.read()
-    assert demo.wait(timeout=60) == 130, rest
+    with start_demo(tmp_path / "out", "--data", banknotes) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if step in line:
+                break
+        time.sleep(0.5)
+        os.kill(demo.pid, signal.SIGINT)
+        rest = demo.stdout.read()
+        assert demo.wait(timeout=60) == 130, rest
     assert "Traceback" not in rest
     assert rest.strip().splitlines()[-1] == "demo: interrupted; nothing half done was left behind"
     deadline = time.monotonic() + 10
