@@ -27,8 +27,8 @@ def read(root: Path) -> list[Item]:
     """Read the class folders below ``root``, by name; opens no photo.
 
     Raises:
-        Unsupported: A file is not a photo, a folder is nested too deep or empty, a name cannot be an item's or a view's,
-            or two files make the same item.
+        Unsupported: A file is not a photo, a folder is nested too deep or empty, a name cannot be that of an item or
+            a view, or two files make the same item.
     """
     items: dict[str, Item] = {}
     for label in LABELS:
@@ -49,14 +49,10 @@ def _items(root: Path, label: Label) -> Iterator[Item]:
             photos = tuple(Photo(view=_view(root, path), path=path) for path in _entries(entry))
             if not photos:
                 raise Unsupported(f"folder '{entry.relative_to(root)}' has no photo; add its photos or remove it")
-            yield Item(item_id=_item_id(root, entry, entry.name), label=label, photos=photos)
+            yield Item(item_id=_named(root, entry, f"{label}-{entry.name}", "item_id"), label=label, photos=photos)
         else:
             photo = Photo(view=SINGLE_VIEW, path=_photo(root, entry))
-            yield Item(item_id=_item_id(root, entry, entry.stem), label=label, photos=(photo,))
-
-
-def _item_id(root: Path, entry: Path, name: str) -> str:
-    return _named(root, entry, f"{entry.parent.name}-{name}", "item_id")
+            yield Item(item_id=_named(root, entry, f"{label}-{entry.stem}", "item_id"), label=label, photos=(photo,))
 
 
 def _view(root: Path, path: Path) -> str:

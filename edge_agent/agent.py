@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import IO
 
 from edge_agent.capture import read_item, reject, remove, sweep, waiting_items
 from edge_agent.config import Config, read_config
+from edge_agent.disk import disk_errors
 from edge_agent.home import Home
 from edge_agent.identity import Identity, require_identity
 from edge_agent.journal import note
@@ -29,6 +31,7 @@ from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, TouchstoneError, Unsupported
 
 _TRIES = 3
+_LEFT_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +67,11 @@ def hold_lock(home: Home) -> IO[str]:
     """Make this process the one daemon of ``home`` for as long as the returned file is open.
 
     Raises:
-        StationFault: another one runs.
+        StationFault: another one runs, or the disk or its permissions do not allow it.
     """
     home.create()
-    file = home.lock_file.open("w", encoding="ascii")
+    with disk_errors(str(home.lock_file)):
+        file = home.lock_file.open("w", encoding="ascii")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -90,19 +94,21 @@ def restore_model(parts: Parts) -> None:
 
 
 class Watch:
-    """Scans what lies in the inbox, one item a step, oldest first."""
+    """Scans what lies in the inbox, one item a step, oldest first. Made under the run lock: it sweeps what kills left."""
 
     def __init__(self, parts: Parts, on_record: Callable[[], None]) -> None:
         self._parts = parts
         self._on_record = on_record
         self._tries: Counter[str] = Counter()
         sweep(parts.home)
+        with suppress(OSError):  # tidying up never stops a start; a scan beside us may finish its file meanwhile
+            parts.photos.sweep(time.time() - _LEFT_AFTER_S)
 
     def step(self) -> float:
         """Scan one waiting item; return the seconds until the next look.
 
         Raises:
-            StationFault: the disk is full; the item stays where it is.
+            StationFault: the disk is full, or the engine fails; the item stays where it is.
         """
         if self._parts.slot.current is None:
             return self._parts.config.watch_every_s

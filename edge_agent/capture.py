@@ -100,7 +100,8 @@ def reject(home: Home, folder: Path, why: TouchstoneError | str) -> Path:
         sync_folder(home.inbox)
         is_folder = place.is_dir() and not place.is_symlink()
         reason = place / REASON_FILE if is_folder else place.with_name(f"{place.name}.{REASON_FILE}")
-        write_durably(reason, f"{why}\n".encode())
+        # A name need not be valid UTF-8, and the reason may quote it.
+        write_durably(reason, f"{why}\n".encode(errors="backslashreplace"))
     return place
 
 

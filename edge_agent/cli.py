@@ -1,19 +1,19 @@
 """``touchstone-agent``: the station's command line. Each command's code is imported only when it is asked for.
 
-A mistake of the user's is one line on standard error and exit code 2; Ctrl-C is 130.
+How it starts and ends is ``runtime.contracts.command``: a mistake of the user's is one line and exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from edge_agent.home import HOME_VARIABLE, Home, home_folder
-from runtime.contracts.errors import TouchstoneError
+from runtime.contracts.command import run_command
 
 COMMANDS: Mapping[str, str] = {
     "enrol": "edge_agent.commands.enrol",
@@ -25,20 +25,8 @@ COMMANDS: Mapping[str, str] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    arguments = parser().parse_args(argv)
-    home = Home(root=home_folder(arguments.home))
-    try:
-        module = importlib.import_module(COMMANDS[arguments.command])
-        return int(module.main(home, arguments))
-    except TouchstoneError as error:
-        print(f"touchstone-agent: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # whoever read our output has left; keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    """Run one command; see ``run_command`` for what it returns."""
+    return run_command(parser(), argv)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="touchstone-agent", description="Scans items on this station, with or without a network."
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
     enrol = _command(commands, "enrol", "make this machine a station of a server, once")
     enrol.add_argument("--server", required=True, metavar="URL", help="https address of the server")
     enrol.add_argument("--code", required=True, help="the line that 'touchstone-server enrolment-code' printed")
@@ -74,7 +62,13 @@ def _command(
     command.add_argument(
         "--home", metavar="DIR", help=f"the station's folder (default: ${HOME_VARIABLE}, else ~/.touchstone)"
     )
+    command.set_defaults(command=partial(_run, name))
     return command
+
+
+def _run(name: str, arguments: argparse.Namespace) -> int:
+    home = Home(root=home_folder(arguments.home))
+    return int(importlib.import_module(COMMANDS[name]).main(home, arguments))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,11 @@ The key never leaves this machine: the server knows the public half, from enrolm
 
 from __future__ import annotations
 
-import os
-
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.home import Home
-from runtime.contracts.durable import sha256_hex, sync_folder
+from runtime.contracts.durable import sha256_hex, write_durably
 from runtime.contracts.errors import StationFault
 from runtime.contracts.records import StationId
 from runtime.contracts.sync import request_claims
@@ -46,15 +44,7 @@ class DeviceKey:
         if home.key_file.exists():
             return cls.load(home)
         private = Ed25519PrivateKey.generate()
-        temp = home.key_file.with_name(".device.key.tmp")
-        temp.unlink(missing_ok=True)
-        handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(private.private_bytes_raw().hex())
-            file.flush()
-            os.fsync(file.fileno())
-        temp.replace(home.key_file)
-        sync_folder(home.key_file.parent)
+        write_durably(home.key_file, private.private_bytes_raw().hex().encode("ascii"), mode=0o600)
         return cls(private)
 
     def token(self, station_id: StationId, method: str, path: str, body: bytes, now_s: int) -> str:

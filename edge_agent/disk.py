@@ -17,7 +17,6 @@ from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_BATCH = 64
 
 
 @contextmanager
@@ -49,18 +48,12 @@ def make_room(outbox: Outbox, photos: ContentFolder, min_free_bytes: int) -> int
     """
     dropped = 0
     while free_bytes(photos.root) < min_free_bytes:
-        batch = outbox.droppable(_BATCH)
-        if not batch:
+        with disk_errors("photos"):
+            gone = outbox.drop_oldest(lambda sha256: photos.path(sha256).unlink(missing_ok=True))
+        if gone is None:
             raise StationFault(
                 f"disk: {free_bytes(photos.root) >> 20} MiB free, {min_free_bytes >> 20} MiB wanted, and only photos "
                 "of cases are left, which are never deleted; scanning stops until there is room"
             )
-        for record_id, hashes in batch:
-            # Files before the mark: after a crash in between, deleting nothing again is free.
-            for sha256 in hashes:
-                photos.path(sha256).unlink(missing_ok=True)
-            outbox.mark_dropped(record_id)
-            dropped += len(hashes)
-            if free_bytes(photos.root) >= min_free_bytes:
-                break
+        dropped += gone
     return dropped

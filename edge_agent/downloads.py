@@ -22,7 +22,7 @@ from edge_agent.signed_releases import SignedRelease
 from runtime.bundle_store import open_bundle
 from runtime.contracts.bundle import MANIFEST_FILE, BundleManifest, FileEntry, read_manifest
 from runtime.contracts.durable import ContentFolder, make_folder, sha256_hex, sync_folder, write_durably
-from runtime.contracts.errors import StationFault, TouchstoneError, TryLater
+from runtime.contracts.errors import StationFault, TouchstoneError, TryLater, Untrusted
 from runtime.contracts.records import BundleId
 
 _NEW = ".new-"
@@ -44,8 +44,8 @@ class Downloads:
         """Return the folder with the bundle of ``release``, every byte verified, its admission beside it.
 
         Raises:
-            TryLater: the server is down, or sent other bytes than were signed.
-            Untrusted: the manifest, as signed, is none; it never will be.
+            TryLater: the server is down, or sent other bytes than were signed; or bytes on this disk have changed.
+            Untrusted: the manifest, as signed, is none, or contradicts itself; it never will be one.
             Unsupported: the manifest is of a newer version than this agent reads.
             StationFault: there is too little disk space.
         """
@@ -151,15 +151,28 @@ class Downloads:
         shutil.rmtree(temp, ignore_errors=True)
         for entry in manifest.files:
             make_folder((temp / entry.path).parent)
-            write_durably(temp / entry.path, self._incoming.read(entry.sha256))
+            write_durably(temp / entry.path, self._fetched(entry))
         make_folder(temp)
         write_durably(temp / MANIFEST_FILE, raw)
         keep_admission(temp, release.info.release, release.metadata)
+        if not _is_whole(temp, release.bundle_id):
+            raise TryLater("update: what was written to this disk reads back otherwise; will try again")
         if place.exists():  # its bytes have changed, or it would not be fetched again
             place.rename(self._bundles / f"{_BROKEN}{secrets.token_hex(4)}")
         temp.rename(place)
         sync_folder(self._bundles)
-        open_bundle(place)
+
+    def _fetched(self, entry: FileEntry) -> bytes:
+        try:
+            data = self._incoming.read(entry.sha256)
+        except Untrusted as error:  # a fault of this disk, which says nothing of what was signed
+            self._incoming.path(entry.sha256).unlink(missing_ok=True)
+            raise TryLater(
+                f"update: file {entry.path}: its bytes have changed on this disk; will fetch it again"
+            ) from error
+        if len(data) != entry.size:
+            raise Untrusted(f"{MANIFEST_FILE}: file {entry.path} has {len(data)} bytes, not {entry.size} as was signed")
+        return data
 
 
 def _is_whole(folder: Path, bundle_id: BundleId) -> bool:

@@ -61,8 +61,7 @@ def require_identity(home: Home) -> Identity:
 
 def write_identity(home: Home, identity: Identity) -> None:
     """Store who this station is, durably; from here on it counts as enrolled."""
-    write_durably(home.identity_file, canonical_json(identity))
-    home.identity_file.chmod(0o600)
+    write_durably(home.identity_file, canonical_json(identity), mode=0o600)
 
 
 def check_server_url(url: str) -> str:

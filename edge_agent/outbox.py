@@ -7,10 +7,11 @@ itself, and the one daemon of a station lets go of all of them when it starts.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +55,10 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         with _database_errors():
+            with suppress(FileExistsError):  # a person may have opened an older one for others; that stays
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
             try:
-                path.chmod(0o600)
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA foreign_keys = ON")
@@ -151,27 +153,34 @@ class Outbox:
             waiting_cases=sum(n for state, case, n in rows if case and state != "acked"),
         )
 
-    def droppable(self, limit: int) -> tuple[tuple[RecordId, tuple[str, ...]], ...]:
-        """Return the oldest records whose photos may go: no case, not audited; and the photos that no case shares."""
-        with self._reading() as db:
-            rows = db.execute(
-                "SELECT seq, record_id FROM record WHERE is_case = 0 AND photos_dropped = 0 ORDER BY seq LIMIT ?",
-                (limit,),
-            ).fetchall()
-            found = []
-            for seq, record_id in rows:
-                hashes = db.execute(
-                    "SELECT sha256 FROM photo AS mine WHERE record_seq = ? AND NOT EXISTS (SELECT 1 FROM photo JOIN "
-                    "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1)",
-                    (seq,),
-                ).fetchall()
-                found.append((RecordId(record_id), tuple(sha256 for (sha256,) in hashes)))
-        return tuple(found)
+    def drop_oldest(self, remove: Callable[[str], object]) -> int | None:
+        """Let go of the photos of the oldest record that is no case, if it still has any.
 
-    def mark_dropped(self, record_id: RecordId) -> None:
-        """Note that the photos of a record are gone."""
+        Photos that a case shares stay. No process can add a case meanwhile: looking, removing and noting it are one
+        write transaction.
+
+        Args:
+            remove: deletes the photo with this hash; asked again after a crash, so a missing one must be fine.
+
+        Returns:
+            How many photos went; None if no record has any that may go.
+        """
         with self._writing() as db:
-            db.execute("UPDATE record SET photos_dropped = 1 WHERE record_id = ?", (record_id,))
+            row = db.execute(
+                "SELECT seq FROM record WHERE is_case = 0 AND photos_dropped = 0 ORDER BY seq LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return None
+            hashes = db.execute(
+                "SELECT sha256 FROM photo AS mine WHERE record_seq = ? AND NOT EXISTS (SELECT 1 FROM photo JOIN "
+                "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1)",
+                row,
+            ).fetchall()
+            # Removed before it is noted: on a full disk, there is room for the note only then.
+            for (sha256,) in hashes:
+                remove(sha256)
+            db.execute("UPDATE record SET photos_dropped = 1 WHERE seq = ?", row)
+            return len(hashes)
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
         """Store what the experts said; one that is there already stays as it is."""
@@ -268,3 +277,5 @@ def _database_errors() -> Iterator[None]:
         raise StationFault(f"outbox: the database says {error}; check the disk and its permissions") from error
     except sqlite3.DatabaseError as error:
         raise StationFault(f"outbox: the database says {error}; restore station.db, keep the broken one") from error
+    except OSError as error:
+        raise StationFault(f"outbox: {error.strerror or error}; check the disk and its permissions") from error

@@ -3,7 +3,8 @@
 1. Photos are checked and stripped; the record's id follows from them; a scan seen before is answered from the outbox.
 2. The audit lottery is drawn before anything is known of the verdict.
 3. The model decides; a photo that does not decode ends it here, with nothing written.
-4. Photos are written, durably; then the record. Only then does anybody learn the verdict.
+4. Photos are written, durably; then the record; then a case's photos, should they have gone in between. Only then does
+   anybody learn the verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from edge_agent.disk import disk_errors, make_room
 from edge_agent.identity import Identity
 from edge_agent.journal import note
 from edge_agent.outbox import Outbox
-from runtime.contracts.durable import ContentFolder, sha256_hex
+from runtime.contracts.durable import ContentFolder, sha256_hex, write_durably
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import (
     ItemId,
@@ -28,6 +29,7 @@ from runtime.contracts.records import (
     ViewScore,
     check_name,
     drawn_for_audit,
+    is_case,
     record_id_of,
 )
 from runtime.contracts.sync import MAX_PHOTO_BYTES
@@ -107,6 +109,7 @@ class Station:
         record_id = record_id_of(self._identity.station_id, ItemId(request.item_id), hashed, request.listing)
         earlier = self._outbox.find(record_id)
         if earlier is not None:
+            self._keep_photos(earlier, clean)
             return Scanned(record=earlier, again=True)
         return self._decide(request, clean, record_id, model, (started_ns, sanitised_ns))
 
@@ -156,11 +159,24 @@ class Station:
                     self._photos.put(data)
 
     def _record(self, record: Record, clean: Mapping[str, tuple[bytes, ...]]) -> Scanned:
-        if self._outbox.add(record):
-            # Another process may have made room with these very bytes meanwhile; from now on the record protects them.
-            self._store_photos(clean)
-            return Scanned(record=record, again=False)
-        return Scanned(record=self._outbox.find(record.record_id) or record, again=True)
+        is_new = self._outbox.add(record)
+        kept = record if is_new else self._outbox.find(record.record_id) or record
+        self._keep_photos(kept, clean)
+        return Scanned(record=kept, again=not is_new)
+
+    def _keep_photos(self, record: Record, clean: Mapping[str, tuple[bytes, ...]]) -> None:
+        """Store the photos of a case again if they are gone or have rotted; its record is on disk and protects them.
+
+        Another process may have made room with these very bytes, a power cut may have come before this, or a disk may
+        have lost them: then scanning the item again is how the case is mended.
+        """
+        if not is_case(record):
+            return
+        with disk_errors("photos"):
+            for data in (data for datas in clean.values() for data in datas):
+                path = self._photos.path(self._photos.put(data))
+                if path.read_bytes() != data:
+                    write_durably(path, data)
 
 
 def _sanitised(request: ScanRequest) -> dict[str, tuple[bytes, ...]]:

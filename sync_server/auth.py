@@ -111,7 +111,7 @@ def station_of(connection: Connection, token: str, request: SignedRequest, now: 
         raise Unauthenticated("station token: iat must be whole seconds since 1970")
     expected = request_claims(station_id, request.method, request.path, request.body_sha256, issued_s)
     if dict(claims) != expected:
-        wrong = sorted(name for name in {*claims, *expected} if claims.get(name) != expected.get(name))
+        wrong = sorted(ascii(name) for name in {*claims, *expected} if claims.get(name) != expected.get(name))
         raise Unauthenticated(f"station token: it was signed for another request ({', '.join(wrong)} differ)")
     age_s = now.timestamp() - issued_s
     if not -CLOCK_LEEWAY_S <= age_s <= TOKEN_LIFETIME_S + CLOCK_LEEWAY_S:

@@ -1,7 +1,8 @@
 """Cases: what waits for an expert, their labels, and the answers that go back to the stations.
 
 Labels are blind: while a case is open, whoever may label it sees neither the others' labels nor what the model thought,
-even after their own label, since that can still change. A station's answers are numbered under a lock on its row, so a lower number is never seen later.
+even after their own label, which they may still change. A station's answers are numbered under a lock on its row, so a
+lower number is never seen later.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class LabelGiven:
 class CaseDetail:
     """One case as its asker may see it.
 
-    ``blind`` holds for whoever may label it until it is settled. While it does, the record's verdict reads ``uncertain``, and its reasons, prediction, logits, timings and whether
-    it was audited are blanked. ``labels`` holds the others' only when the case is resolved or the asker never labels.
+    It is ``blind`` for whoever may label it, until it is settled: the record's verdict reads ``uncertain``; its
+    reasons, prediction, logits, timings and whether it was audited are blanked; ``labels`` holds only the asker's own.
     """
 
     case: CaseSummary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -86,17 +87,21 @@ def test_a_byte_order_mark_and_blank_lines_are_harmless(tmp_path: Path) -> None:
         ),
         (HEADER, (TWO[0], "b,logo,../b.jpg,counterfeit"), ("row 3", "'../b.jpg' lies outside", "move it inside")),
         (HEADER, (TWO[0], "b,logo,/b.jpg,counterfeit"), ("row 3", "'/b.jpg' lies outside")),
-        (HEADER, (TWO[0], "b,,b.jpg,counterfeit"), ("row 3", "view ''")),
+        (HEADER, (TWO[0], "b,,b.jpg,counterfeit"), ("row 3", "view ''", "1 to 128")),
         (HEADER, (TWO[0], "b,logo,,counterfeit"), ("row 3", "path ''")),
         (HEADER, (TWO[0], "b,logo,b.jpg,fake"), ("row 3", "label is 'fake'", "genuine or counterfeit")),
         (HEADER, (*TWO, "a,grain,a2.jpg,counterfeit"), ("rows 2 and 4", "'a' has label 'genuine' and 'counterfeit'")),
         (HEADER, (*TWO, TWO[0]), ("row 4", "same item, view and path as row 2")),
         (HEADER, (TWO[0],), ("no counterfeit item", "both classes")),
-        (HEADER, (TWO[0], ",logo,b.jpg,counterfeit"), ("row 3", "item_id is empty")),
-        (HEADER, (TWO[0], "b" * 129 + ",logo,b.jpg,counterfeit"), ("row 3", "129 characters", "at most 128")),
+        (HEADER, (TWO[0], ",logo,b.jpg,counterfeit"), ("row 3", "item_id ''", "1 to 128")),
+        (HEADER, (TWO[0], "b" * 129 + ",logo,b.jpg,counterfeit"), ("row 3", "item_id 'bbb", "1 to 128")),
         (HEADER, (TWO[0], "b/c,logo,b.jpg,counterfeit"), ("row 3", "slash")),
         (HEADER, (TWO[0], "b\\c,logo,b.jpg,counterfeit"), ("row 3", "slash")),
         (HEADER, (TWO[0], "b\x07c,logo,b.jpg,counterfeit"), ("row 3", "control character")),
+        (HEADER, (TWO[0], ".b,logo,b.jpg,counterfeit"), ("row 3", "item_id '.b'", "dot")),
+        (HEADER, (TWO[0], "b,lo/go,b.jpg,counterfeit"), ("row 3", "view 'lo/go'", "slash")),
+        (HEADER, (TWO[0], "b,.logo,b.jpg,counterfeit"), ("row 3", "view '.logo'", "dot")),
+        (HEADER, (TWO[0], f"b,{'v' * 129},b.jpg,counterfeit"), ("row 3", "view 'vvv", "1 to 128")),
         (HEADER + ",listing.x", (TWO[0] + ",1", TWO[1] + ",cheap"), ("row 3", "listing.x is 'cheap'", "empty cell")),
         (HEADER + ",listing.x", (TWO[0] + ",1", TWO[1] + ",inf"), ("row 3", "listing.x is 'inf'")),
         (HEADER + ",fraud", (TWO[0] + ",0", TWO[1] + ",no"), ("row 3", "fraud is 'no'", "0 or 1")),
@@ -167,6 +172,11 @@ def test_plain_class_folders_are_a_dataset(tmp_path: Path) -> None:
         (("genuine/x.jpg",), "no counterfeit item"),
         (("genuine/x.jpg", "genuine/x.png", "counterfeit/y.jpg"), "makes item 'genuine-x' a second time"),
         (("genuine/x.txt", "counterfeit/y.jpg"), "'genuine/x.txt' is not a photo"),
+        (("genuine/x.bmp", "counterfeit/y.jpg"), "'genuine/x.bmp' is not a photo"),
+        (("genuine/x.tiff", "counterfeit/y.jpg"), "'genuine/x.tiff' is not a photo"),
+        ((f"genuine/{'x' * 121}.jpg", "counterfeit/y.jpg"), "xxx.jpg': item_id 'genuine-xxx"),
+        (("genuine/a\\b/x.jpg", "counterfeit/y.jpg"), "'genuine/a\\b': item_id "),
+        (("genuine/a/lo\\go.jpg", "counterfeit/y.jpg"), "'genuine/a/lo\\go.jpg': view "),
         (("genuine/a/b/x.jpg", "counterfeit/y.jpg"), "nested too deep"),
         (("genuine/a/.hidden", "counterfeit/y.jpg"), "'genuine/a' has no photo"),
     ],
@@ -212,6 +222,23 @@ def test_a_merge_unites_listing_features_and_leaves_the_missing_ones_unknown(tmp
     assert isnan(merged.items[1].listing["age"]) and merged.items[1].listing["price"] == 2.0
 
 
+def test_an_item_without_any_listing_value_has_no_listing(tmp_path: Path) -> None:
+    header = HEADER + ",listing.price,listing.age"
+    dataset = load(dataset_folder(tmp_path, (TWO[0] + ",,", TWO[1] + ",2,"), header))
+    assert [item.listing is None for item in dataset.items] == [True, False]
+    assert dataset.listing_names == ("age", "price")
+    other = made(tmp_path, item("x", tmp_path))
+    assert [entry.listing is None for entry in merge([dataset, other]).items] == [True, False, True]
+    (tmp_path / "items.csv").unlink()
+    write_items(tmp_path, dataset.items)
+    assert [item.listing is None for item in load(tmp_path).items] == [True, False]
+
+
+def test_listing_columns_that_nobody_fills_are_no_listing_features(tmp_path: Path) -> None:
+    dataset = load(dataset_folder(tmp_path, (TWO[0] + ",", TWO[1] + ","), HEADER + ",listing.price"))
+    assert (dataset.listing_names, [item.listing for item in dataset.items]) == ((), [None, None])
+
+
 def test_merging_nothing_is_a_programming_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
         merge([])
@@ -240,6 +267,14 @@ def test_class_folders_can_be_written_down(tmp_path: Path) -> None:
     before = load(class_folder(tmp_path, "genuine/x.jpg", "counterfeit/y.jpg"))
     write_items(tmp_path, before.items)
     assert load(tmp_path) == before
+
+
+def test_the_name_of_what_is_written_is_durable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load(dataset_folder(tmp_path))
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(stat.S_ISDIR(os.fstat(handle).st_mode)))
+    write_items(tmp_path, dataset.items)
+    assert synced == [False, True]
 
 
 def test_a_photo_outside_the_folder_cannot_be_written(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_only_the_tail_may_be_trained() -> None:
     tail = {id(parameter) for parameter in embedder.tail_parameters()}
     names = {".".join(name.split(".")[1:3]) for name, one in embedder.named_parameters() if id(one) in tail}
     assert names == {"_blocks.14", "_blocks.15", "_conv_head.weight", "_bn1.weight", "_bn1.bias"}
-    assert backbone.BLOCKS == len(embedder.net._blocks)
+    assert len(embedder.net._blocks) == backbone.BLOCKS
 
 
 def test_the_network_eats_photos_as_they_were_decoded(model: Path) -> None:

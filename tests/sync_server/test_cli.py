@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from sync_server import founding
+from sync_server import cli, founding
+from sync_server.app import create_app
+from sync_server.blobs import Blobs
 from sync_server.cli import build_parser
+from sync_server.settings import read_settings
 
 COMMANDS = ("init", "serve", "enrolment-code", "person", "sign", "publish", "snapshot")
 
@@ -105,6 +110,38 @@ def test_a_person_is_added_once_by_name_and_with_a_known_role(home, command) -> 
     again = command("person", "eve", "--role", "admin", "--home", home.home, check=False)
     assert (again.code, "choose another name" in again.err) == (2, True)
     assert command("person", "zoe", "--role", "king", "--home", home.home, check=False).code == 2
+
+
+def test_a_name_that_is_no_text_is_one_line(home, environment) -> None:
+    arguments = [sys.executable, "-m", "sync_server.cli", "person", b"\xff", "--role", "viewer", "--home", home.home]
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("touchstone-server: person ")
+
+
+def test_serving_others_without_tls_needs_a_proxy_that_does_it(home, command, monkeypatch) -> None:
+    served = []
+    monkeypatch.setattr(cli, "serve", lambda *arguments: served.append(arguments[1]))
+    done = command("serve", "--home", home.home, "--host", "0.0.0.0", check=False)
+    assert (done.code, done.err.count("\n"), served) == (2, 1, [])
+    assert "--tls-certificate" in done.err and "--behind-tls-proxy" in done.err
+    for options in (("--behind-tls-proxy",), ("--tls-certificate", "chain.pem")):
+        command("serve", "--home", home.home, "--host", "0.0.0.0", *options)
+    command("serve", "--home", home.home, "--host", "::1")
+    assert served == ["0.0.0.0", "0.0.0.0", "::1"]
+
+
+def test_what_a_crash_left_unfinished_is_swept_when_the_server_starts(home) -> None:
+    settings = read_settings(home.home)
+    kept = Blobs(settings.blobs).put(b"a photo")
+    folder = Blobs(settings.blobs).path(kept).parent
+    old, fresh = folder / f".{kept}.0.tmp", folder / f".{kept}.1.tmp"
+    for file in (old, fresh):
+        file.write_bytes(b"half a ph")
+    for file in (old, folder / kept):
+        os.utime(file, (time.time() - 3700,) * 2)
+    create_app(settings)
+    assert sorted(file.name for file in folder.iterdir()) == sorted((fresh.name, kept))
 
 
 def test_sign_without_a_bundle_or_without_keys_is_one_line(command, make_bundle, tmp_path: Path) -> None:

@@ -161,6 +161,8 @@ def test_a_report_is_shown_to_people(station, people) -> None:
         ("audience", {"aud": "another-product"}),
         ("lifetime", {"exp": 2_000_000_000}),
         ("extra claim", {"scope": "all"}),
+        ("claim that is no text", {"\ud800": "all"}),
+        ("time that is no time", {"iat": 10**400, "exp": 10**400 + 60}),
     ],
 )
 def test_a_token_signed_for_another_request_is_refused(station, what: str, changes: dict) -> None:
@@ -168,6 +170,11 @@ def test_a_token_signed_for_another_request_is_refused(station, what: str, chang
     token = jwt.encode(claims, station.key, algorithm="EdDSA")
     answer = station.client.get("/v1/answers?after=0", headers={"Authorization": f"Bearer {token}"})
     assert (answer.status_code, slug(answer)) == (401, "/problems/unauthenticated")
+
+
+def test_a_number_that_no_database_keeps_is_refused(station) -> None:
+    answer = station.send("GET", f"/v1/answers?after={2**63}")
+    assert (answer.status_code, slug(answer)) == (422, "/problems/invalid")
 
 
 def test_a_token_signed_by_nobody_or_by_another_key_is_refused(station, station_class) -> None:
@@ -180,6 +187,8 @@ def test_a_token_signed_by_nobody_or_by_another_key_is_refused(station, station_
         stranger.token("GET", "/v1/answers", b""),
         unknown.token("GET", "/v1/answers", b""),
         none,
+        jwt.encode({"iss": "\ud800"}, stranger.key, algorithm="EdDSA"),
+        jwt.encode({"iss": "\x00"}, stranger.key, algorithm="EdDSA"),
         "x.y.z",
         "nonsense",
     ):

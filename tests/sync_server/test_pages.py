@@ -107,8 +107,10 @@ def test_a_reviewer_labels_case_after_case_with_the_keyboard(page, station, peop
     }
     assert shown == {"bag 0": "genuine", "bag 1": "counterfeit"}
     page.get_by_role("link", name="Look at that case again").click()
-    page.get_by_text("43.8 %").wait_for()
     assert page.get_by_role("button", name="Counterfeit").get_attribute("aria-pressed") == "true"
+    text = page.inner_text("main")
+    assert "What the model thought is shown once the case is settled" in text
+    assert "43.8 %" not in text
 
 
 def test_a_settled_case_shows_its_outcome_and_no_buttons(page, station, people, png) -> None:
@@ -118,6 +120,7 @@ def test_a_settled_case_shows_its_outcome_and_no_buttons(page, station, people, 
     sign_in(page, people["viewer"].token)
     page.goto("/?state=resolved")
     page.get_by_role("link", name="settled bag").click()
+    page.get_by_text("43.8 %").wait_for()
     assert "ben" in page.inner_text("main")
     assert page.locator("button[name=label]").count() == 0
     page.get_by_role("button", name="Sign out").click()

@@ -72,16 +72,15 @@ def test_a_cookie_alone_changes_nothing(people, client) -> None:
     assert client.post("/v1/datasets", headers=cookie).status_code == 401
 
 
-def test_a_reviewer_sees_what_the_model_thought_only_after_labelling(station, people, png) -> None:
+def test_a_reviewer_sees_what_the_model_thought_only_once_the_case_is_settled(station, people, png) -> None:
     record = station.open_case("bag 20", png(20))
     path = f"/v1/cases/{record.record_id}"
-    before = people["ann"].send("GET", path)
-    assert before.json()["blind"] is True
-    for hint in ("0.4375", "0.0625", "0.25", "between"):
-        assert hint not in before.text
-    assert people["ann"].label(record, "genuine").json()["state"] == "open"
-    after = people["ann"].send("GET", path).json()
-    assert (after["blind"], after["record"]["prediction"]["p_counterfeit"]) == (False, 0.4375)
+    for label in ("counterfeit", "genuine"):
+        seen = people["ann"].send("GET", path)
+        assert seen.json()["blind"] is True
+        for hint in ("0.4375", "0.0625", "0.25", "between"):
+            assert hint not in seen.text
+        assert people["ann"].label(record, label).json()["state"] == "open"
     assert '"ann"' not in people["ben"].send("GET", path).text
     assert people["ben"].label(record, "genuine").json() == {
         "record_id": record.record_id,
@@ -89,6 +88,8 @@ def test_a_reviewer_sees_what_the_model_thought_only_after_labelling(station, pe
         "state": "resolved",
         "outcome": "genuine",
     }
+    after = people["ann"].send("GET", path).json()
+    assert (after["blind"], after["record"]["prediction"]["p_counterfeit"]) == (False, 0.4375)
     late = people["cem"].label(record, "genuine")
     assert (late.status_code, late.json()["type"]) == (409, "/problems/conflict")
 
@@ -114,6 +115,7 @@ def test_errors_are_problem_documents_whatever_went_wrong(client, people) -> Non
         (client.get("/v1/tuf/9.root.json"), 404),
         (client.get("/v1/tuf/root.json"), 404),
         (people["admin"].send("GET", "/v1/cases/nope"), 404),
+        (people["admin"].send("GET", "/v1/cases?after=%00"), 422),
         (people["admin"].send("GET", "/v1/datasets/nope"), 422),
         (
             people["admin"].send(
@@ -127,6 +129,13 @@ def test_errors_are_problem_documents_whatever_went_wrong(client, people) -> Non
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
         assert set(answer.json()) >= {"type", "title", "status", "detail"}
+
+
+def test_a_name_that_no_database_keeps_is_refused(people) -> None:
+    for name in ("\\ud800", "\\u0000"):
+        body = f'{{"name": "{name}", "role": "viewer"}}'
+        answer = people["admin"].send("POST", "/v1/people", content=body)
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/unsupported")
 
 
 def test_healthz_answers(client) -> None:

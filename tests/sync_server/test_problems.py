@@ -34,6 +34,13 @@ def test_every_refusal_and_every_family_has_a_status_of_its_own() -> None:
     }
 
 
+def test_every_refusal_is_raised_somewhere() -> None:
+    folder = Path(refusals.__file__).parent
+    source = "".join(file.read_text() for file in folder.rglob("*.py"))
+    ours = [kind for kind in KINDS if kind.__module__ == refusals.__name__]
+    assert [kind.__name__ for kind in ours if f"raise {kind.__name__}(" not in source] == []
+
+
 def test_an_unknown_child_of_a_family_is_handled_as_its_family() -> None:
     class New(Unsupported):
         pass

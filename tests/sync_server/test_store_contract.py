@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
 
+import jwt
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -17,16 +18,16 @@ from sqlalchemy import func, select, text
 
 from runtime.contracts.errors import StationFault, TryLater, Unsupported
 from runtime.contracts.records import BundleId, ItemId, ModelRef, Prediction, Record, RecordId, StationId, ViewScore
-from runtime.contracts.sync import EnrolRequest, StationReport
+from runtime.contracts.sync import EnrolRequest, StationReport, request_claims
 from sync_server import releases
-from sync_server.auth import Person, add_person, person_of
+from sync_server.auth import Person, SignedRequest, add_person, person_of, station_of
 from sync_server.blobs import Blobs
 from sync_server.cases import answers_after, label_case, list_cases, show_case
 from sync_server.datasets import find_dataset, freeze
 from sync_server.devices import enrol, issue_code, list_stations, store_report
 from sync_server.founding import found_server
 from sync_server.intake import Photo, note_photo, take_record
-from sync_server.refusals import Conflict, Forbidden, PhotosMissing
+from sync_server.refusals import Conflict, Forbidden, NotFound, PhotosMissing, Unauthenticated
 from sync_server.schema import CASES, METADATA, PEOPLE, TUF_METADATA
 from sync_server.settings import settings_for
 from sync_server.store import Store, insert_new
@@ -320,12 +321,30 @@ def test_labels_are_blind_until_the_case_is_settled(store: Store, blobs: Blobs, 
     viewer = Person(name="viv", role="viewer")
     with store.write() as connection:
         label_case(connection, ann, record.record_id, "genuine", 2, NOW)
-    assert seen_by(ann) == (False, "suspect", 0.5, ["ann"])
+    assert seen_by(ann) == (True, "uncertain", None, ["ann"])
     assert seen_by(ben) == (True, "uncertain", None, [])
     assert seen_by(viewer) == (False, "suspect", 0.5, ["ann"])
     with store.write() as connection:
         label_case(connection, ben, record.record_id, "genuine", 2, NOW)
-    assert seen_by(reviewers[2]) == (False, "suspect", 0.5, ["ann", "ben"])
+    assert seen_by(ann) == seen_by(reviewers[2]) == (False, "suspect", 0.5, ["ann", "ben"])
+
+
+@pytest.mark.parametrize("text", ["\x00", "\ud800"])
+def test_text_that_a_database_does_not_keep_is_refused_before_it_gets_there(store: Store, text: str) -> None:
+    ann = Person(name="ann", role="reviewer")
+    request = SignedRequest(method="GET", path="/", body_sha256="0" * 64)
+    claims = request_claims(StationId(text), "GET", "/", "0" * 64, 0)
+    with store.write() as connection:
+        with pytest.raises(Unauthenticated, match="iss"):
+            station_of(connection, jwt.encode(claims, "k" * 32), request, NOW)
+        with pytest.raises(Unsupported, match="person"):
+            add_person(connection, text, "viewer")
+        with pytest.raises(Unsupported, match="after"):
+            list_cases(connection, ann, None, text, 10)
+        with pytest.raises(NotFound):
+            show_case(connection, ann, text)
+        with pytest.raises(NotFound):
+            label_case(connection, ann, text, "genuine", 2, NOW)
 
 
 def test_freezing_the_same_content_gives_the_same_dataset(store: Store, blobs: Blobs, reviewers: list[Person]) -> None:
