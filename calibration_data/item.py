@@ -36,7 +36,7 @@ class Item:
         split: Which side the data puts the item on; None if the data does not say.
         captured_at: When the photos were taken, UTC.
         fraud: Whether its sale was fraud.
-        listing: Every listing feature of the dataset by name, NaN where missing; None if the dataset has none.
+        listing: Every listing feature of the dataset by name, NaN where missing; None if the item brought none at all.
     """
 
     item_id: str

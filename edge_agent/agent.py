@@ -94,7 +94,7 @@ def restore_model(parts: Parts) -> None:
 
 
 class Watch:
-    """Scans what lies in the inbox, one item a step, oldest first. Made under the run lock: it sweeps what kills left."""
+    """Scans what lies in the inbox, one item a step, oldest first. For the one daemon: it sweeps up."""
 
     def __init__(self, parts: Parts, on_record: Callable[[], None]) -> None:
         self._parts = parts

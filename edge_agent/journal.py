@@ -18,5 +18,6 @@ def note(event: str, **facts: str | int | float | bool | None) -> None:
     """Write one line if it can be written: the time, ``event``, and the facts in the order given."""
     line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts})
     with _one_line_at_a_time, suppress(OSError):
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        if sys.stderr is not None:  # None where it was closed before the start
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +55,7 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         with _database_errors():
-            with suppress(FileExistsError):  # a person may have opened an older one for others; that stays
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            _create(path)
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
@@ -255,6 +254,15 @@ class Outbox:
                 raise
 
 
+def _create(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return  # with the permissions that a person may have given it
+    except OSError as error:
+        raise StationFault(f"outbox: {error.strerror}; check the disk and its permissions") from error
+
+
 def _priority(record: Record) -> int:
     if record.verdict != "authentic":
         return 0
@@ -277,5 +285,3 @@ def _database_errors() -> Iterator[None]:
         raise StationFault(f"outbox: the database says {error}; check the disk and its permissions") from error
     except sqlite3.DatabaseError as error:
         raise StationFault(f"outbox: the database says {error}; restore station.db, keep the broken one") from error
-    except OSError as error:
-        raise StationFault(f"outbox: {error.strerror or error}; check the disk and its permissions") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from fastapi import FastAPI
@@ -37,8 +37,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     """
     services = build_services(settings, now)
     services.store.migrate()
-    with suppress(FileNotFoundError):  # another process swept one first; what is left waits for the next start
-        services.blobs.sweep(services.now().timestamp() - UNFINISHED_S)
+    services.blobs.sweep(services.now().timestamp() - UNFINISHED_S)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

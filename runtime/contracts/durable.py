@@ -6,6 +6,7 @@ durable" with these few lines. Never deletes on its own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -104,10 +105,13 @@ class ContentFolder:
 
     def sweep(self, before_s: float) -> int:
         """Delete the unfinished files that a crash left, last written before ``before_s`` (seconds since 1970)."""
-        left = [path for path in self.root.glob("??/.*.tmp") if path.stat().st_mtime < before_s]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
+        swept = 0
+        for path in self.root.glob("??/.*.tmp"):
+            with contextlib.suppress(FileNotFoundError):  # its writer has just finished
+                if path.stat().st_mtime < before_s:
+                    path.unlink()
+                    swept += 1
+        return swept
 
     def read(self, sha256: str) -> bytes:
         """Return the bytes with this hash.

@@ -115,3 +115,19 @@ def test_what_is_no_hash_never_becomes_a_path(text: str) -> None:
     else:
         assert len(text) == 64
         assert set(text) <= set("0123456789abcdef")
+
+
+def test_a_sweep_takes_what_a_crash_left_and_nothing_else(tmp_path: Path) -> None:
+    folder = ContentFolder(tmp_path)
+    kept = folder.put(b"a photo")
+    left = folder.path(kept).with_name(f".{kept}.0123.tmp")
+    left.write_bytes(b"half a")
+    assert folder.sweep(left.stat().st_mtime) == 0
+    assert folder.sweep(left.stat().st_mtime + 1) == 1
+    assert list(folder) == [kept]
+    assert not left.exists()
+
+
+def test_a_secret_is_its_owners_from_the_first_byte(tmp_path: Path) -> None:
+    write_durably(tmp_path / "key", b"secret", mode=0o600)
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.cli import COMMANDS, parser
+from edge_agent.cli import COMMANDS, main, parser
 from edge_agent.config import Config, read_config
 from edge_agent.home import Home
 from runtime.contracts.codec import decode
@@ -94,6 +94,8 @@ def test_mistakes_are_one_line_and_exit_code_two(
         (["scan", tmp_path, "--item", "i", "--home", home], "cannot be read"),
         (["scan", "--item", "i", "--home", home], "at least one photo"),
         (["scan", good, "--item", "a/b", "--home", home], "item id"),
+        (["scan", good, "--item", "bag-\udcff", "--home", home], "valid text"),
+        (["scan", "--view", f"logo-\udcff={good}", "--item", "i", "--home", home], "valid text"),
         (["scan", "--view", "logo", "--item", "i", "--home", home], "expected NAME=PHOTO"),
         (["scan", good, "--item", "i", "--listing", listing, "--home", home], "expected a float"),
         (["scan", good, "--item", "i", "--home", tmp_path / "new"], "not enrolled"),
@@ -109,6 +111,25 @@ def test_mistakes_are_one_line_and_exit_code_two(
         assert done.stdout == ""
     status = json.loads(agent("status", "--json", "--home", home).stdout)
     assert status["outbox"]["recorded"] == 0
+
+
+def test_what_the_disk_refuses_is_one_line_and_exit_code_two(home_with_model: Home) -> None:
+    home = home_with_model
+    home.lock_file.mkdir()
+    done = agent("run", "--home", home.root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"touchstone-agent: {home.lock_file}: Is a directory; check the disk and its permissions\n"
+
+
+def test_an_error_that_no_command_knows_is_one_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "station.db")
+
+    monkeypatch.setattr("edge_agent.commands.status.require_identity", refuse)
+    assert main(["status", "--home", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "touchstone-agent: [Errno 13] Permission denied: 'station.db'\n"
 
 
 def test_a_station_without_a_model_says_what_to_do(tmp_path: Path, photos: Callable[[int], list[Path]]) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_agent.agent import Watch, build
 from edge_agent.home import Home
+from edge_agent.model_slot import RunningModel
 from edge_agent.outbox import Outbox
 from edge_agent.supervisor import Loop, Supervisor
 from runtime.contracts.errors import StationFault, TryLater
+from runtime.inspector import Inspection
 from tests.edge_agent.repository import Repository
 from tests.edge_agent.rigs import Daemon, RealServer, agent, environment_without_network, make_home, wait_until
 
@@ -59,6 +63,103 @@ def test_the_daemon_scans_without_a_server_and_rejects_what_it_cannot_read(
     assert daemon.events("stopped") != []
     assert "11" * 32 not in daemon.log.read_text()
     assert home_with_model.key_file.read_text() not in daemon.log.read_text()
+
+
+def test_a_log_that_cannot_be_written_stops_no_loop(home_with_model: Home, photo_of: Callable[..., bytes]) -> None:
+    drop(home_with_model, "torn", logo=photo_of(20)[:300])
+    drop(home_with_model, "good", logo=photo_of(140))
+    daemon = Daemon(home_with_model.root, log=Path("/dev/full"))
+    daemon.ready_line()
+    wait_until(lambda: not list(home_with_model.inbox.iterdir()), "the inbox is empty")
+    time.sleep(1.0)  # the missing server is noted by the other loops meanwhile, in vain
+    drop(home_with_model, "later", logo=photo_of(220))
+    wait_until(lambda: recorded(home_with_model) == 2, "it still scans")
+    assert daemon.end() == 0
+    assert (home_with_model.rejected / "torn" / "reason.txt").exists()
+
+
+def test_names_that_are_not_valid_text_are_rejected_with_a_reason(
+    home_with_model: Home, photo_of: Callable[..., bytes]
+) -> None:
+    not_text = os.fsdecode(b"bag-\xff")
+    drop(home_with_model, not_text, logo=photo_of(20))
+    drop(home_with_model, "view", **{not_text: photo_of(20)})
+    drop(home_with_model, "file", logo=photo_of(20))
+    (home_with_model.inbox / "file" / not_text).write_bytes(b"x")
+    daemon = Daemon(home_with_model.root)
+    daemon.ready_line()
+    wait_until(lambda: not list(home_with_model.inbox.iterdir()), "the inbox is empty")
+    assert daemon.end() == 0
+    assert not daemon.events("crashed")
+    for name in (not_text, "view", "file"):
+        assert "\\udcff" in (home_with_model.rejected / name / "reason.txt").read_text("utf-8")
+    assert recorded(home_with_model) == 0
+
+
+def test_what_a_kill_left_of_a_photo_is_swept_at_the_next_start_and_nothing_younger(home_with_model: Home) -> None:
+    folder = home_with_model.photos / "ab"
+    folder.mkdir()
+    left, in_hand = folder / ".old.1234.tmp", folder / ".new.1234.tmp"
+    for file in (left, in_hand):
+        file.write_bytes(b"half")
+    os.utime(left, (time.time() - 4000, time.time() - 4000))
+    daemon = Daemon(home_with_model.root)
+    daemon.ready_line()
+    wait_until(lambda: not left.exists(), "it is swept")
+    assert daemon.end() == 0
+    assert in_hand.exists()
+
+
+class FailingEngine:
+    """A model whose engine fails so many times, and then works."""
+
+    def __init__(self, model: RunningModel, failures: int) -> None:
+        self.model, self.ref, self.asked, self.failures = model, model.ref, 0, failures
+
+    def inspect(
+        self, photos: Mapping[str, tuple[bytes, ...]], listing: Mapping[str, float | None] | None
+    ) -> Inspection:
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise StationFault("engine: out of memory; restart the station")
+        return self.model.inspect(photos, listing)
+
+
+@pytest.mark.parametrize(
+    ("longest_wait_s", "stop_after_s", "asked", "left"), [(0.01, 9, 6, []), (60.0, 0.4, 1, ["bag"])]
+)
+def test_an_engine_that_fails_leaves_the_item_in_the_inbox_and_backs_off(
+    home_with_model: Home,
+    photo_of: Callable[..., bytes],
+    capsys: pytest.CaptureFixture[str],
+    longest_wait_s: float,
+    stop_after_s: float,
+    asked: int,
+    left: list[str],
+) -> None:
+    drop(home_with_model, "bag", logo=photo_of(140))
+    stopping = threading.Event()
+    parts = build(home_with_model, stopping)
+    parts.slot.restore(None)
+    engine = FailingEngine(parts.slot.require(), failures=5)
+    parts.slot._current = engine  # type: ignore[assignment]
+    watch = Watch(parts, on_record=lambda: supervisor.stop())
+    supervisor = Supervisor(
+        [Loop(name="watch", step=watch.step, longest_wait_s=longest_wait_s, grace_s=None)], stopping
+    )
+
+    async def run() -> None:
+        asyncio.get_running_loop().call_later(stop_after_s, supervisor.stop)
+        await supervisor.run()
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    parts.outbox.close()
+    assert engine.asked == asked
+    assert [path.name for path in home_with_model.inbox.iterdir()] == left
+    assert recorded(home_with_model) == (0 if left else 1)
+    assert not list(home_with_model.rejected.iterdir())
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert events == (["needs_a_person"] if left else ["needs_a_person", "decided"])
 
 
 def test_items_wait_while_there_is_no_model(tmp_path: Path, photo_of: Callable[..., bytes]) -> None:

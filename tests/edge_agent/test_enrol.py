@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.device_key import DeviceKey
 from edge_agent.enrol import enrol
 from edge_agent.home import Home
 from edge_agent.identity import check_server_url, read_identity, require_identity
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
 from tests.edge_agent.repository import Repository
-from tests.edge_agent.rigs import Asked, RealServer, Say, agent, say_json, say_problem, scripted_server
+from tests.edge_agent.rigs import Asked, RealServer, Say, agent, make_home, say_json, say_problem, scripted_server
 
 
 def test_a_station_enrols_once_and_says_who_it_is(server: RealServer, tmp_path: Path) -> None:
@@ -133,3 +134,19 @@ def test_any_other_address_is_refused(url: str) -> None:
 def test_a_name_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="station name"):
         enrol(Home(root=tmp_path), server="https://a.example", code="A" * 16 + "-" + "0" * 32, name="a/b")
+
+
+def test_no_secret_is_ever_readable_by_others_not_even_before_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    replace = Path.replace
+
+    def look(temp: Path, place: Path) -> Path:
+        modes.append((place.name, temp.stat().st_mode & 0o777))
+        return replace(temp, place)
+
+    monkeypatch.setattr(Path, "replace", look)
+    DeviceKey.load_or_create(make_home(tmp_path / "station"))
+    assert modes == [("station.json", 0o600), ("device.key", 0o600)]
+    assert DeviceKey.load(Home(root=tmp_path / "station")).public_hex

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from edge_agent import outbox_schema
 from edge_agent.outbox import LONGEST_WAIT_S, Outbox
-from runtime.contracts.errors import StationFault
+from runtime.contracts.errors import StationFault, TryLater
 from runtime.contracts.records import ItemId, RecordId
 from runtime.contracts.sync import Answer
 from tests.edge_agent.rigs import make_record
@@ -103,9 +103,44 @@ def test_only_photos_of_confident_unaudited_records_may_go_and_none_that_a_case_
     outbox.add(make_record(1, verdict="authentic", photos=["a" * 64, "b" * 64]))
     outbox.add(make_record(2, verdict="authentic", audited=True, photos=["c" * 64]))
     outbox.add(make_record(3, verdict="suspect", photos=["b" * 64]))
-    assert outbox.droppable(10) == ((make_record(1).record_id, ("a" * 64,)),)
-    outbox.mark_dropped(make_record(1).record_id)
-    assert outbox.droppable(10) == ()
+    removed: list[str] = []
+    assert outbox.drop_oldest(removed.append) == 1
+    assert outbox.drop_oldest(removed.append) is None
+    assert removed == ["a" * 64]
+
+
+def test_no_other_process_can_add_a_case_while_photos_go(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.add(make_record(1, verdict="authentic", photos=["a" * 64]))
+    other = Outbox(tmp_path / "station.db")
+    other._db.execute("PRAGMA busy_timeout = 0")
+
+    def add_meanwhile(sha256: str) -> None:
+        with pytest.raises(TryLater):
+            other.add(make_record(2, photos=[sha256]))
+
+    assert outbox.drop_oldest(add_meanwhile) == 1
+    assert other.add(make_record(2, photos=["a" * 64]))
+    other.close()
+
+
+def test_photos_that_cannot_be_removed_are_not_noted_as_gone(outbox: Outbox) -> None:
+    outbox.add(make_record(1, verdict="authentic", photos=["a" * 64]))
+
+    def refuse(_: str) -> None:
+        raise OSError("read-only")
+
+    with pytest.raises(OSError, match="read-only"):
+        outbox.drop_oldest(refuse)
+    assert outbox.drop_oldest(str) == 1
+
+
+def test_only_its_owner_reads_a_new_outbox_and_a_persons_permissions_stay(tmp_path: Path) -> None:
+    path = tmp_path / "own.db"
+    Outbox(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    Outbox(path).close()
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_answers_are_stored_once(outbox: Outbox) -> None:

@@ -18,7 +18,7 @@ from edge_agent.release_book import ReleaseBook
 from edge_agent.station import ScanRequest, Station
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, Unsupported
-from runtime.contracts.records import ModelRef, drawn_for_audit
+from runtime.contracts.records import ModelRef, Record, drawn_for_audit
 
 if TYPE_CHECKING:
     from runtime.inspector import Inspection
@@ -214,3 +214,43 @@ def test_no_location_is_kept_in_a_stored_photo(rig: Rig, photo_of: Callable[...,
 def test_photos_lie_in_their_own_folder(rig: Rig, photo_of: Callable[..., bytes], tmp_path: Path) -> None:
     rig.station.scan(request_of("i", logo=photo_of(20)), lambda: rig.model)
     assert len(list((tmp_path / "station" / "photos").glob("??/*"))) == 1
+
+
+@pytest.mark.parametrize("rotten", [None, b"rotten"])
+def test_scanning_a_case_again_brings_back_the_photos_that_its_disk_has_lost(
+    rig: Rig, photo_of: Callable[..., bytes], rotten: bytes | None
+) -> None:
+    first = rig.station.scan(request_of("i", logo=photo_of(140), stitching=photo_of(150)), lambda: rig.model)
+    for view in first.record.views:
+        rig.photos.path(view.photo).unlink()
+        if rotten is not None:
+            rig.photos.path(view.photo).write_bytes(rotten)
+    again = rig.station.scan(request_of("i", logo=photo_of(140), stitching=photo_of(150)), lambda: rig.model)
+    assert again.again
+    for view in first.record.views:
+        rig.photos.read(view.photo)
+
+
+def test_scanning_a_confident_item_again_does_not_bring_back_photos_that_made_room(
+    rig: Rig, photo_of: Callable[..., bytes]
+) -> None:
+    request = request_of("i", logo=photo_of(20), stitching=photo_of(21))
+    rig.station.scan(request, lambda: rig.model)
+    rig.outbox.drop_oldest(lambda sha256: rig.photos.path(sha256).unlink())
+    assert rig.station.scan(request, lambda: rig.model).again
+    assert list(rig.photos) == []
+
+
+def test_a_case_keeps_its_photos_even_if_another_process_makes_room_just_before_its_record(
+    rig: Rig, photo_of: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = rig.outbox.add
+
+    def make_room_then_add(record: Record) -> bool:
+        for sha256 in list(rig.photos):
+            rig.photos.path(sha256).unlink()
+        return add(record)
+
+    monkeypatch.setattr(rig.outbox, "add", make_room_then_add)
+    record = rig.station.scan(request_of("i", logo=photo_of(140)), lambda: rig.model).record
+    rig.photos.read(record.views[0].photo)

@@ -25,7 +25,7 @@ from edge_agent.server_link import ServerLink
 from edge_agent.signed_releases import SignedReleases
 from edge_agent.updates import Updates
 from runtime.bundle_store import open_bundle
-from runtime.contracts.durable import sha256_hex
+from runtime.contracts.durable import ContentFolder, sha256_hex
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
 from tests.edge_agent.repository import Repository
 from tests.edge_agent.rigs import Say, make_home, scripted_server
@@ -275,6 +275,51 @@ def test_a_changed_byte_in_a_file_never_gets_installed(
     repository.asked.clear()
     assert rig.updates.step()
     assert len(repository.files_asked()) < 5, "what was fetched whole before is not fetched again"
+
+
+def test_bytes_that_rot_on_this_disk_are_fetched_again_and_no_reason_to_refuse_a_release(
+    rig: Rig, repository: Repository, bundle: Callable[[float], Path]
+) -> None:
+    folder = bundle(0.0)
+    repository.publish(folder, release=1)
+    sha256 = sha256_hex((folder / "model.onnx").read_bytes())
+    rotten = ContentFolder(rig.home.incoming).path(sha256)
+    rotten.parent.mkdir()
+    rotten.write_bytes(b"rotten")
+    with pytest.raises(TryLater, match="will fetch it again"):
+        rig.updates.step()
+    assert rig.slot.book.refusals() == ()
+    assert rig.updates.step()
+    assert rig.running() == 1
+
+
+def test_a_disk_that_gives_back_other_bytes_than_were_written_is_no_reason_to_refuse_a_release(
+    rig: Rig, repository: Repository, bundle: Callable[[float], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_badly(path: Path, data: bytes) -> None:
+        path.write_bytes(data[:-1] if path.name == "model.onnx" else data)
+
+    repository.publish(bundle(0.0), release=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("edge_agent.downloads.write_durably", write_badly)
+        with pytest.raises(TryLater, match="reads back otherwise"):
+            rig.updates.step()
+    assert rig.slot.book.refusals() == ()
+    assert not list(rig.home.bundles.glob("[!.]*"))
+    assert rig.updates.step()
+
+
+def test_a_signed_manifest_that_gives_a_file_two_sizes_is_refused_and_remembered(
+    rig: Rig, repository: Repository, bundle: Callable[[float], Path]
+) -> None:
+    folder = bundle(0.0)
+    repository.publish(folder, release=1)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"].insert(0, {**manifest["files"][0], "path": "twin", "size": 1})
+    repository.publish_manifest(json.dumps(manifest).encode(), release=2)
+    with pytest.raises(Untrusted, match="as was signed"):
+        rig.updates.step()
+    assert not rig.updates.step()
 
 
 @pytest.mark.parametrize(
