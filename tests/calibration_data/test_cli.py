@@ -133,6 +133,7 @@ def test_an_interrupt_of_the_whole_terminal_is_one_line_and_leaves_nothing(tmp_p
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's shell ignores it
     ) as running:
         deadline_s = time.monotonic() + 60
         while not list(tmp_path.glob(f".set.*/photos/{moment}")) and time.monotonic() < deadline_s:
