@@ -30,11 +30,12 @@ __all__ = [
 ]
 
 
-def load(folder: Path) -> Dataset:
+def load(folder: Path, *, both_classes: bool = True) -> Dataset:
     """Load a dataset: ``items.csv``, or without one plain ``genuine/`` and ``counterfeit/`` folders.
 
     Args:
         folder: The dataset's folder.
+        both_classes: Refuse a dataset of one class; leave that to the union where this is only a part.
 
     Returns:
         The dataset; no photo has been opened.
@@ -55,7 +56,8 @@ def load(folder: Path) -> Dataset:
             f"dataset '{folder}' has neither {items_csv.FILE_NAME}"
             " nor folders 'genuine' and 'counterfeit'; add one of them"
         )
-    require_both_classes(items, where=f"dataset '{folder}'")
+    if both_classes:
+        require_both_classes(items, where=f"dataset '{folder}'")
     return _gathered(root, items)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from calibration_data.dataset import Dataset, load, merge
+from calibration_data.dataset import Dataset, load, merge, require_both_classes
 from optimize.evidence import Evidence
 from optimize.report import describe, headline
 from runtime.bundle_store import Bundle, open_bundle
@@ -102,7 +102,9 @@ def _confidence(text: str) -> float:
 
 
 def _dataset(options: argparse.Namespace) -> Dataset:
-    return merge([load(folder) for folder in options.data])
+    dataset = merge([load(folder, both_classes=False) for folder in options.data])
+    require_both_classes(dataset.items, where=" with ".join(f"dataset '{folder}'" for folder in options.data))
+    return dataset
 
 
 def _finetune(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle_store import Bundle
-from runtime.contracts.bundle import ANY_VIEW, LISTING, Variant
+from runtime.contracts.bundle import ANY_VIEW, LISTING, ListingModel, Variant
 from runtime.contracts.errors import StationFault, Unsupported
 from runtime.contracts.records import Prediction, Reason, Verdict
 from runtime.engine import Network, choose_variant, cpu_flags, load_network, missing_isa
@@ -76,18 +76,27 @@ class Inspector:
             raise Unsupported(
                 f"variant {chosen.name}: expected logits (1, {len(bundle.manifest.views)}), got {logits.shape}"
             )
-        self.listing_probability({})
+        if bundle.manifest.listing is not None:
+            self._score_listing(bundle.manifest.listing, [None] * len(bundle.manifest.listing.features))
 
     def score(self, photos: Sequence[bytes], names: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
         """Return the network's logits for encoded photos, ``float32 (len(photos), len(views))``."""
         return self._network.run(prepare(photos, self.bundle.manifest.input.px, names))
 
     def listing_probability(self, listing: Mapping[str, float | None]) -> float | None:
-        """Return the calibrated P(fraud); ``None`` without a listing model. Absent features count as missing (NaN)."""
+        """Return the calibrated P(fraud); ``None`` without a listing model, or where the listing cannot be judged.
+
+        A feature given as ``None`` is known to be unknown, and the trees were trained for that. A listing that leaves
+        one of the model's features out, or knows none of them, is a missing listing.
+        """
         model = self.bundle.manifest.listing
-        if model is None or self._listing_network is None:
+        if model is None or any(name not in listing for name in model.features):
             return None
-        values = [listing.get(name) for name in model.features]
+        values = [listing[name] for name in model.features]
+        return None if all(value is None for value in values) else self._score_listing(model, values)
+
+    def _score_listing(self, model: ListingModel, values: Sequence[float | None]) -> float | None:
+        assert self._listing_network is not None  # loaded with the model
         row = np.array([[math.nan if value is None else value for value in values]], np.float32)
         raw = float(self._listing_network.run(row).reshape(-1)[-1])
         return fuse({LISTING: [raw]}, model.fusion)

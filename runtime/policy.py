@@ -79,7 +79,7 @@ def decide(
         reasons.append(Reason(code="photos_unclear", text=f"the photos are not clear enough to confirm (P = {p:.3f})"))
     if fraud_uncertain_from is not None:
         if prediction.p_fraud is None:
-            reasons.append(Reason(code="listing_missing", text="the listing features are missing"))
+            reasons.append(Reason(code="listing_missing", text="the listing features are missing or incomplete"))
         elif not prediction.p_fraud < fraud_uncertain_from:  # NaN is not below
             reasons.append(Reason(code="listing_risky", text=f"the listing is risky (P = {prediction.p_fraud:.3f})"))
     if reasons:

@@ -162,6 +162,11 @@ def _snapshot(arguments: argparse.Namespace) -> None:
     with _services(arguments.home) as services:
         with services.store.write() as connection:
             frozen, _ = freeze(connection, services.now())
+        if not frozen.dataset.items:
+            raise Unsupported(
+                "snapshot: no case is settled yet; a case settles when the experts' labels lead by "
+                f"{services.settings.labels_needed}: label some on the server's page first"
+            )
         write_snapshot(frozen, services.blobs, arguments.out)
     dataset = frozen.dataset
     photos = sum(len(item.photos) for item in dataset.items)

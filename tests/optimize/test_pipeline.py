@@ -199,3 +199,18 @@ def test_a_model_that_scores_nan_is_refused_by_the_item(model: Path, goods: Data
     row = Row(item_id=item.item_id, view="logo", outputs=(np.array([0.0, np.nan, 0.0], np.float32),))
     with pytest.raises(Unsupported, match=rf"photo 'logo' of item '{item.item_id}' scores nan"):
         gather([row], 0, spec, roles)
+
+
+def test_a_listing_that_says_nothing_or_leaves_something_out_goes_to_an_expert(proved: Built) -> None:
+    inspector = Inspector.open(proved.bundle)
+    golden, model = proved.bundle.manifest.golden[0], proved.bundle.manifest.listing
+    assert golden.listing is not None
+    assert model is not None
+    photos = {v: [proved.bundle.path(path).read_bytes() for path in paths] for v, paths in golden.photos.items()}
+    partial = {name: value for name, value in golden.listing.items() if name != model.features[0]}
+    for listing in ({}, {"nosuch": 1.0}, dict.fromkeys(golden.listing), partial):
+        inspection = inspector.inspect(photos, listing)
+        assert inspection.prediction.p_fraud is None
+        assert inspection.verdict != "authentic"
+        assert "listing_missing" in {reason.code for reason in inspection.reasons}
+    assert inspector.inspect(photos, golden.listing).prediction.p_fraud is not None
