@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -73,17 +72,18 @@ def finish(draft: Path, manifest: BundleManifest, out: Path) -> Bundle:
     """
     files = tuple(_entry(path, draft) for path in sorted(draft.rglob("*")) if path.is_file())
     write_durably(draft / MANIFEST_FILE, canonical_json(replace(manifest, files=files)))
+    bundle = open_bundle(draft)
     for variant in manifest.variants:
-        found = disagreements(Inspector.open(open_bundle(draft), variant=variant.name))
+        found = disagreements(Inspector.open(bundle, variant=variant.name))
         if found:
             raise TouchstoneError(f"bundle {out}: variant {variant.name} does not prove itself: {'; '.join(found)}")
     if out.exists():
         out.rmdir()  # an empty folder that the user made
     shutil.move(draft, out)
     sync_folder(out.parent)
-    return open_bundle(out)
+    return replace(bundle, folder=out)
 
 
 def _entry(path: Path, root: Path) -> FileEntry:
     data = path.read_bytes()
-    return FileEntry(path=path.relative_to(root).as_posix(), sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    return FileEntry(path=path.relative_to(root).as_posix(), sha256=sha256_hex(data), size=len(data))
