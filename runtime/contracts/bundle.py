@@ -19,7 +19,10 @@ from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported, Untrusted
 from runtime.contracts.records import BundleId
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+OLDEST_MANIFEST = 1
+"""Version 1 had no targets; a bundle of it still runs."""
+
 MANIFEST_FILE = "manifest.json"
 ANY_VIEW = "*"
 """The one column of a model whose views are exchangeable."""
@@ -62,7 +65,21 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """The network compiled for one kind of device. ``isa`` lists the CPU flags it was gated on and needs."""
+    """The network compiled for one kind of device.
+
+    Attributes:
+        name: unique in the bundle.
+        engine: what loads ``file``; stations know those of ``runtime.engine.BACKENDS``.
+        precision: ``float32``, ``bf16``, ``fp16``, ``int8`` or ``mixed`` (INT8 with some nodes left in float).
+        file: the network.
+        isa: CPU flags that it was gated on and needs; ``a|b`` asks for either.
+        fusion: calibration of this variant's scores.
+        thresholds: certified on this variant's scores; 0 and 1 where nothing was (then nothing is authentic).
+        target: what it was compiled for, for example ``x86`` or ``tensorrt-rtx``.
+        companions: files that belong to ``file``: weights beside a graph, the operators that a mobile build needs.
+        execution: ``timed`` on a device of its kind; ``untimed``: run, but not on its kind; ``unverified``: built, and
+            judged by its ONNX on another engine. A station lets the golden samples decide before it serves either.
+    """
 
     name: str
     engine: str
@@ -71,6 +88,18 @@ class Variant:
     isa: tuple[str, ...]
     fusion: Fusion
     thresholds: Thresholds
+    target: str = "x86"
+    companions: tuple[str, ...] = ()
+    execution: Literal["timed", "untimed", "unverified"] = "timed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input of a network that is no classifier of photos; ``None`` in ``shape`` is a dimension that may vary."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +128,16 @@ class BundleManifest:
 
     ``views`` are the output columns of the network, ``float32 (N, len(views))`` logits, and at the same time the views
     that a scan must bring; ``("*",)`` means that views are exchangeable. ``preferred`` names the variant to run.
+
+    A bundle ``judged_by`` ``fidelity`` holds a network that is no classifier of photos: only its outputs were compared
+    with the float model's. It has ``tensors`` instead of ``input``, and decides nothing. ``golden_tensors`` is a JSON
+    file for apps on phones and pages: inputs after preprocessing, and the logits that each variant must give.
     """
 
     manifest: int
     name: str
     created_at: str
-    input: InputSpec
+    input: InputSpec | None
     views: tuple[str, ...]
     variants: tuple[Variant, ...]
     preferred: str
@@ -114,6 +147,9 @@ class BundleManifest:
     evidence: str
     files: tuple[FileEntry, ...]
     provenance: Mapping[str, str]
+    judged_by: Literal["risk", "fidelity"] = "risk"
+    tensors: tuple[TensorSpec, ...] = ()
+    golden_tensors: str | None = None
 
 
 def check_file(folder: Path, entry: FileEntry) -> None:
@@ -154,8 +190,8 @@ def read_manifest(raw: bytes) -> BundleManifest:
             f"{MANIFEST_FILE}: version {version} is newer than version {MANIFEST_VERSION}, which this program reads; "
             "update the agent first"
         )
-    if version != MANIFEST_VERSION or isinstance(version, bool):
-        raise Untrusted(f"{MANIFEST_FILE}: expected version {MANIFEST_VERSION}, got {version!r}")
+    if type(version) is not int or version < OLDEST_MANIFEST:
+        raise Untrusted(f"{MANIFEST_FILE}: expected version {OLDEST_MANIFEST} to {MANIFEST_VERSION}, got {version!r}")
     manifest = decode(BundleManifest, data, MANIFEST_FILE)
     _check_files(manifest)
     _check_decisions(manifest)
@@ -172,7 +208,8 @@ def _check_files(manifest: BundleManifest) -> None:
         raise Untrusted(f"{MANIFEST_FILE}: a file is listed twice, or the manifest lists itself")
     if any(entry.size < 0 for entry in manifest.files):
         raise Untrusted(f"{MANIFEST_FILE}: a file has a negative size")
-    used = [variant.file for variant in manifest.variants] + [manifest.evidence]
+    used = [path for variant in manifest.variants for path in (variant.file, *variant.companions)]
+    used += [manifest.evidence, *([manifest.golden_tensors] if manifest.golden_tensors else [])]
     used += [manifest.listing.file] if manifest.listing else []
     used += [path for golden in manifest.golden for paths in golden.photos.values() for path in paths]
     for path in used:
@@ -188,7 +225,11 @@ def _check_decisions(manifest: BundleManifest) -> None:
         )
     if not manifest.views or (ANY_VIEW in manifest.views and len(manifest.views) > 1):
         raise Untrusted(f"{MANIFEST_FILE}: views must be named, or be exactly [{ANY_VIEW!r}], got {manifest.views}")
-    if not 16 <= manifest.input.px <= 4096:
+    if (manifest.input is None) != (manifest.judged_by == "fidelity") or (manifest.input is None) != bool(
+        manifest.tensors
+    ):
+        raise Untrusted(f"{MANIFEST_FILE}: expected 'input' where judged by risk, 'tensors' where judged by fidelity")
+    if manifest.input is not None and not 16 <= manifest.input.px <= 4096:
         raise Untrusted(f"{MANIFEST_FILE}: input.px must lie in 16 to 4096, got {manifest.input.px}")
     for variant in manifest.variants:
         if set(variant.fusion.weights) != set(manifest.views):
