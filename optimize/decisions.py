@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from optimize.risk import Budget, Certificate, Rate, Scores, auc, certify, ladder, misses_below, rate
+from optimize.risk import Budget, Certificate, Rate, Scores, auc, certify, ladder, rate
 from runtime.contracts.bundle import ANY_VIEW, Fusion, Thresholds
 from runtime.contracts.records import Prediction, Verdict
 from runtime.policy import decide, fuse
@@ -25,11 +25,12 @@ MAX_FALSE_SUSPECTS = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """One item: logits by view, whether it is positive (counterfeit, or fraud), and its fold where cross-fitted."""
+    """One item: logits by view, whether it is positive (counterfeit, or fraud), its group, its fold if cross-fitted."""
 
     item_id: str
     positive: bool
     logits: Mapping[str, Sequence[float]]
+    group: str | None = None
     fold: int = 0
 
 
@@ -54,14 +55,24 @@ class Evaluation:
 class Decided:
     """A fusion and thresholds with their certificate, and every reported item's probability.
 
-    ``review`` is the share of negative items that ``authentic_below`` does not clear, on items that did not choose it.
+    ``groups`` holds, by group with a claim, its counterfeits and misses at the threshold. ``genuine`` and ``reviewed``
+    count the negative items that did not choose the threshold, and those of them that it does not clear. ``missed`` are
+    the positive items among them that it does.
     """
 
     fusion: Fusion
     thresholds: Thresholds
     certificate: Certificate
+    groups: Mapping[str, tuple[int, int]]
+    genuine: int
+    reviewed: int
+    missed: frozenset[str]
     probabilities: Mapping[str, float]
-    review: float
+
+    @property
+    def review(self) -> float:
+        """Share of negative items that go to review; 1 where there are none."""
+        return self.reviewed / self.genuine if self.genuine else 1.0
 
 
 def fit_fusion(scored: Sequence[Scored], views: Sequence[str]) -> Fusion:
@@ -90,19 +101,27 @@ def decide_split(
     evaluate: Sequence[Scored],
     views: Sequence[str],
     budget: Budget,
+    groups: Sequence[str] = (),
 ) -> Decided:
-    """Choose on calibrate, test on certify, report on evaluate."""
+    """Choose on calibrate, test on certify (overall and in every group with a claim), report on evaluate."""
     fusion = fit_fusion(calibrate, views)
     seen, tested = probabilities(calibrate, fusion), probabilities(certify_on, fusion)
-    positives = tested[_positive(certify_on)]
     rungs = ladder(seen[_positive(calibrate)], budget.max_missed)
-    certificate = certify([(t, misses_below(t, positives)) for t in rungs], len(positives), budget)
-    reported = probabilities(evaluate, fusion)
-    negatives = (seen[~_positive(calibrate)], tested[~_positive(certify_on)])
-    return _decided(fusion, certificate, negatives, evaluate, reported)
+    below = tested[None, :] < np.array(rungs).reshape(-1, 1)  # (rungs, items)
+    certificate, by_group = _certify(rungs, below, certify_on, budget, groups)
+    place = rungs.index(certificate.threshold) if certificate.certified else None
+    return _decided(
+        fusion,
+        (certificate, by_group),
+        seen[~_positive(calibrate)],
+        (certify_on, below[place] if place is not None else np.zeros(len(tested), bool)),
+        (evaluate, probabilities(evaluate, fusion)),
+    )
 
 
-def decide_cross_fitted(scored: Sequence[Scored], views: Sequence[str], budget: Budget) -> Decided:
+def decide_cross_fitted(
+    scored: Sequence[Scored], views: Sequence[str], budget: Budget, groups: Sequence[str] = ()
+) -> Decided:
     """Let every fold be judged by the others, and ship what all items together choose.
 
     A rung is a place on the ladder, not a number: each fold tests the threshold that the other folds put there.
@@ -113,7 +132,7 @@ def decide_cross_fitted(scored: Sequence[Scored], views: Sequence[str], budget: 
     every = probabilities(scored, fusion)
     rungs = ladder(every[positive], budget.max_missed)
     held_out = np.empty(len(scored))
-    misses = np.zeros(len(rungs), int)
+    below = np.zeros((len(rungs), len(scored)), bool)
     for k in np.unique(fold):
         others = [item for item, own in zip(scored, fold == k, strict=True) if not own]
         fold_fusion = fit_fusion(others, views)
@@ -121,10 +140,11 @@ def decide_cross_fitted(scored: Sequence[Scored], views: Sequence[str], budget: 
         held_out[fold == k] = own
         fold_rungs = ladder(probabilities(others, fold_fusion)[_positive(others)], budget.max_missed)
         for place in range(len(rungs)):
-            threshold = fold_rungs[min(place, len(fold_rungs) - 1)]
-            misses[place] += misses_below(threshold, own[positive[fold == k]])
-    certificate = certify(list(zip(rungs, misses.tolist(), strict=True)), int(positive.sum()), budget)
-    return _decided(fusion, certificate, (every[~positive], held_out[~positive]), scored, held_out)
+            below[place, fold == k] = own < fold_rungs[min(place, len(fold_rungs) - 1)]
+    certificate, by_group = _certify(rungs, below, scored, budget, groups)
+    # what ships is the threshold of all items together, on scores that no item had a part in
+    cleared = held_out < certificate.threshold
+    return _decided(fusion, (certificate, by_group), every[~positive], (scored, cleared), (scored, held_out))
 
 
 def suspect_from(genuine_scores: Scores, authentic_below: float) -> float:
@@ -168,22 +188,60 @@ def evaluate_items(
     )
 
 
+def _certify(
+    rungs: Sequence[float],
+    below: npt.NDArray[np.bool_],
+    items: Sequence[Scored],
+    budget: Budget,
+    groups: Sequence[str],
+) -> tuple[Certificate, Mapping[str, tuple[int, int]]]:
+    """Certify a ladder; ``below`` tells which item each rung clears, ``bool (rungs, items)``."""
+    positive = _positive(items)
+    of_group = {group: positive & np.array([item.group == group for item in items], bool) for group in groups}
+    misses = {group: below[:, chosen].sum(1).tolist() for group, chosen in of_group.items()}
+    certificate = certify(
+        list(zip(rungs, below[:, positive].sum(1).tolist(), strict=True)),
+        int(positive.sum()),
+        budget,
+        [(int(of_group[group].sum()), misses[group]) for group in groups],
+    )
+    place = list(rungs).index(certificate.threshold) if certificate.certified else None
+    return certificate, {
+        group: (int(chosen.sum()), misses[group][place] if place is not None else 0)
+        for group, chosen in of_group.items()
+    }
+
+
 def _decided(
     fusion: Fusion,
-    certificate: Certificate,
-    negatives: tuple[Scores, Scores],
-    reported: Sequence[Scored],
-    p: Scores,
+    proof: tuple[Certificate, Mapping[str, tuple[int, int]]],
+    choosing: Scores,
+    tested: tuple[Sequence[Scored], npt.NDArray[np.bool_]],
+    reported: tuple[Sequence[Scored], Scores],
 ) -> Decided:
-    """Put the parts together; ``negatives`` are those that choose ``suspect_from``, and those that show the review."""
-    choosing, showing = negatives
-    threshold = certificate.threshold
+    """Put the parts together.
+
+    Args:
+        fusion: as fitted.
+        proof: certificate, and what it found in each group.
+        choosing: scores of the negative items that choose ``suspect_from``.
+        tested: the items that certified, and which of them the threshold clears.
+        reported: the items to report on, and their probabilities.
+    """
+    certificate, groups = proof
+    items, cleared = tested
+    positive = _positive(items)
     return Decided(
         fusion=fusion,
-        thresholds=Thresholds(authentic_below=threshold, suspect_from=suspect_from(choosing, threshold)),
+        thresholds=Thresholds(
+            authentic_below=certificate.threshold, suspect_from=suspect_from(choosing, certificate.threshold)
+        ),
         certificate=certificate,
-        probabilities=dict(zip([item.item_id for item in reported], p.tolist(), strict=True)),
-        review=float((showing >= threshold).mean()) if showing.size else 1.0,
+        groups=groups,
+        genuine=int((~positive).sum()),
+        reviewed=int((~positive & ~cleared).sum()),
+        missed=frozenset(item.item_id for item, miss in zip(items, positive & cleared, strict=True) if miss),
+        probabilities=dict(zip([item.item_id for item in reported[0]], reported[1].tolist(), strict=True)),
     )
 
 

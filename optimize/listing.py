@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration_data.dataset import Item
 from optimize.decisions import Scored, decide_split
 from optimize.evidence import ListingEvidence
-from optimize.model import LISTING_NETWORK, ModelSpec
+from optimize.model import LISTING_NETWORK
 from optimize.risk import Budget, auc
 from optimize.roles import Roles
 from runtime.contracts.bundle import LISTING, ListingModel
 from runtime.contracts.errors import Unsupported
 from runtime.engine import Network, load_network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingSource:
+    """A listing network's bytes, and its features in order."""
+
+    network: bytes
+    features: tuple[str, ...]
+
+
+def listing_rows(items: Sequence[Item], features: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return the items' listings as ``float32 (n, F)``, NaN where missing; items without a listing are left out."""
+    known = [item.listing for item in items if item.listing is not None]
+    table = [[listing.get(name, math.nan) for name in features] for listing in known]
+    return np.array(table, np.float32).reshape(len(known), len(features))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,24 +45,24 @@ class DecidedListing:
     p_fraud: Mapping[str, float]
 
 
-def decide_listing(model: Path, spec: ModelSpec, roles: Roles, draft: Path, budget: Budget) -> DecidedListing | None:
-    """Certify the listing model, or return ``None`` where the MODEL has none.
+def decide_listing(source: ListingSource, roles: Roles, draft: Path, budget: Budget) -> DecidedListing:
+    """Write the listing network into a draft bundle, and certify it.
+
+    Args:
+        source: the network.
+        roles: of the items.
+        draft: the bundle's folder, with ``variants/``.
+        budget: of the listing.
 
     Raises:
-        Unsupported: its file is missing, or a split lacks items with and without fraud.
+        Unsupported: a split lacks items with and without fraud.
     """
-    if spec.listing is None:
-        return None
     file = f"variants/{LISTING_NETWORK}"
-    try:
-        shutil.copyfile(model / LISTING_NETWORK, draft / file)
-    except FileNotFoundError as error:
-        raise Unsupported(
-            f"model {model}: {LISTING_NETWORK} is missing; run 'touchstone-optimize finetune' again"
-        ) from error
+    (draft / file).write_bytes(source.network)
     network = load_network("onnxruntime", draft / file, 1)
-    calibrate, certify = (_score(network, spec.listing, _labelled(side)) for side in (roles.calibrate, roles.certify))
-    evaluate = _score(network, spec.listing, roles.evaluate)  # a station scores every listing, labelled or not
+    features = source.features
+    calibrate, certify = (_score(network, features, _labelled(side)) for side in (roles.calibrate, roles.certify))
+    evaluate = _score(network, features, roles.evaluate)  # a station scores every listing, labelled or not
     if len({item.positive for item in calibrate}) < 2:
         raise Unsupported("split: calibrate has no items with fraud, or none without; add items with the fraud column")
     decided = decide_split(calibrate, certify, evaluate, (LISTING,), budget)
@@ -57,7 +72,7 @@ def decide_listing(model: Path, spec: ModelSpec, roles: Roles, draft: Path, budg
     return DecidedListing(
         model=ListingModel(
             file=file,
-            features=spec.listing,
+            features=features,
             fusion=decided.fusion,
             uncertain_from=decided.certificate.threshold,
         ),
@@ -76,8 +91,7 @@ def _score(network: Network, features: Sequence[str], items: Sequence[Item]) -> 
     known = [item for item in items if item.listing is not None]
     if not known:
         return []
-    table = [[(item.listing or {}).get(name, math.nan) for name in features] for item in known]
-    values = network.run(np.array(table, np.float32)).reshape(-1)
+    values = network.run(listing_rows(known, features)).reshape(-1)
     return [
         Scored(item_id=item.item_id, positive=bool(item.fraud), logits={LISTING: [float(value)]})
         for item, value in zip(known, values, strict=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ import onnx
 
 from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.errors import TouchstoneError, Unsupported
+from runtime.contracts.records import check_name
 
 MODEL_JSON = "model.json"
 NETWORK = "model.onnx"
@@ -88,6 +89,11 @@ def load_spec(folder: Path) -> ModelSpec:
         ) from error
     except TouchstoneError as error:
         raise Unsupported(f"model {folder}: {error}; make it again with 'touchstone-optimize finetune'") from error
+
+
+def renamed(spec: ModelSpec, name: str) -> ModelSpec:
+    """Return the spec under another name."""
+    return replace(spec, name=check_name(name, "name of the model"))
 
 
 def load_network(folder: Path) -> onnx.ModelProto:

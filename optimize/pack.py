@@ -7,22 +7,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from calibration_data.dataset import Item
+from optimize.compiling import run_outputs
+from optimize.fidelity import Outputs
+from optimize.freezing import Frozen
+from optimize.samples import Feed
 from runtime.bundle_store import Bundle, open_bundle
-from runtime.contracts.bundle import MANIFEST_FILE, BundleManifest, FileEntry, Golden, bundle_id_of
+from runtime.contracts.bundle import MANIFEST_FILE, BundleManifest, FileEntry, Golden, Variant, bundle_id_of
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import sha256_hex, sync_folder, write_durably
 from runtime.contracts.errors import TouchstoneError
+from runtime.engine import BACKENDS, cpu_flags, missing_isa
 from runtime.inspector import Inspector, disagreements
 from runtime.photo import sanitise
+from runtime.preprocess import prepare
 
 GOLDEN_TOLERANCE = 0.05
 """In probability: other CPUs round INT8 sums' inputs differently by a step or two."""
+GOLDEN_TENSORS = "golden/tensors.json"
+_GOLDEN_BYTES = "golden/tensors.bin"
+
+
+def copy_shipped(draft: Path, one: Frozen) -> tuple[str, tuple[str, ...]]:
+    """Copy a variant's files into the draft; return the manifest's paths of the network and its companions."""
+    assert one.shipped is not None
+    files = (one.shipped.file, *one.shipped.companions)
+    for path in files:
+        shutil.copyfile(path, draft / "variants" / path.name)
+    main, *companions = (f"variants/{path.name}" for path in files)
+    return main, tuple(companions)
+
+
+def runs_here(variant: Variant) -> bool:
+    """Whether this machine runs the variant as a station would."""
+    return variant.engine in BACKENDS and variant.execution == "timed" and not missing_isa(variant, cpu_flags())
 
 
 def write_golden_photos(draft: Path, items: Sequence[Item]) -> list[tuple[Mapping[str, tuple[str, ...]], Item]]:
     """Copy the photos of golden items into the draft, without their metadata; return paths by view."""
-    (draft / "golden").mkdir()
+    (draft / "golden").mkdir(exist_ok=True)
     written: list[tuple[Mapping[str, tuple[str, ...]], Item]] = []
     for item in items:
         paths: dict[str, tuple[str, ...]] = {}
@@ -36,16 +62,22 @@ def write_golden_photos(draft: Path, items: Sequence[Item]) -> list[tuple[Mappin
 
 
 def prove_golden(
-    draft: Path, manifest: BundleManifest, golden: Sequence[tuple[Mapping[str, tuple[str, ...]], Item]]
+    draft: Path,
+    manifest: BundleManifest,
+    golden: Sequence[tuple[Mapping[str, tuple[str, ...]], Item]],
+    frozen: Mapping[str, Frozen],
 ) -> tuple[Golden, ...]:
-    """Score the golden items with every variant, through the inspector that stations use."""
+    """Score the golden items with every variant, through the inspector that stations use.
+
+    A variant that does not run here is scored by what it was judged by: the ONNX behind its engine.
+    """
     bundle = Bundle(folder=draft, manifest=manifest, bundle_id=bundle_id_of(b""))
-    inspectors = [Inspector.open(bundle, variant=variant.name) for variant in manifest.variants]
+    inspectors = {v.name: _inspector(bundle, v, frozen[v.name]) for v in manifest.variants}
     proved = []
     for paths, item in golden:
         photos = {view: [(draft / name).read_bytes() for name in names] for view, names in paths.items()}
         listing = listing_of(item, manifest)
-        found = {one.variant.name: one.inspect(photos, listing).prediction for one in inspectors}
+        found = {name: one.inspect(photos, listing).prediction for name, one in inspectors.items()}
         proved.append(
             Golden(
                 photos=paths,
@@ -57,11 +89,59 @@ def prove_golden(
     return tuple(proved)
 
 
+def _inspector(bundle: Bundle, variant: Variant, one: Frozen) -> Inspector:
+    if runs_here(variant):
+        return Inspector.open(bundle, variant=variant.name)
+    assert one.shipped is not None
+    judged = replace(variant, engine=one.shipped.judged_engine, file=str(one.shipped.judged_file.resolve()), isa=())
+    stand_in = replace(bundle, manifest=replace(bundle.manifest, variants=(judged,), preferred=judged.name))
+    return Inspector.open(stand_in, variant=variant.name)
+
+
 def listing_of(item: Item, manifest: BundleManifest) -> Mapping[str, float | None] | None:
     """Return an item's listing as a station would send it: missing values are ``None``, not NaN."""
     if manifest.listing is None or item.listing is None:
         return None
     return {name: value if value == value else None for name, value in item.listing.items()}
+
+
+def write_golden_tensors(draft: Path, feed: Feed, frozen: Sequence[Frozen]) -> str:
+    """Write one feed as the networks eat it, and what each variant gives for it: raw bytes, described in JSON.
+
+    An app that has no photo decoder of ours proves its preprocessing and its engine with it.
+
+    Returns:
+        The JSON's path in the bundle.
+    """
+    outputs = {
+        one.name: run_outputs(one.shipped.judged_engine, one.shipped.judged_file, [feed])[0]
+        for one in frozen
+        if one.shipped
+    }
+    (draft / "golden").mkdir(exist_ok=True)
+    with (draft / _GOLDEN_BYTES).open("wb") as file:
+
+        def put(arrays: Mapping[str, npt.NDArray[np.generic]]) -> list[dict[str, object]]:
+            described = []
+            for name, array in arrays.items():
+                kind = array.dtype.newbyteorder("<").name
+                described.append({"name": name, "dtype": kind, "shape": list(array.shape), "offset": file.tell()})
+                file.write(np.ascontiguousarray(array).tobytes())
+            return described
+
+        told = {
+            "file": _GOLDEN_BYTES,
+            "inputs": put(feed),
+            "outputs": {name: put(_plain(found)) for name, found in outputs.items()},
+        }
+    (draft / GOLDEN_TENSORS).write_bytes(canonical_json(told))
+    return GOLDEN_TENSORS
+
+
+def golden_feed(draft: Path, golden: Sequence[tuple[Mapping[str, tuple[str, ...]], Item]], px: int) -> Feed:
+    """Return the golden photos as one feed, ``uint8 (n, px, px, 3)``."""
+    paths = [draft / name for by_view, _ in golden for names in by_view.values() for name in names]
+    return {"photo": prepare([path.read_bytes() for path in paths], px, [path.name for path in paths])}
 
 
 def finish(draft: Path, manifest: BundleManifest, out: Path) -> Bundle:
@@ -73,8 +153,8 @@ def finish(draft: Path, manifest: BundleManifest, out: Path) -> Bundle:
     files = tuple(_entry(path, draft) for path in sorted(draft.rglob("*")) if path.is_file())
     write_durably(draft / MANIFEST_FILE, canonical_json(replace(manifest, files=files)))
     bundle = open_bundle(draft)
-    for variant in manifest.variants:
-        found = disagreements(Inspector.open(bundle, variant=variant.name))
+    for variant in manifest.variants if manifest.judged_by == "risk" else ():
+        found = disagreements(Inspector.open(bundle, variant=variant.name)) if runs_here(variant) else []
         if found:
             raise TouchstoneError(f"bundle {out}: variant {variant.name} does not prove itself: {'; '.join(found)}")
     if out.exists():
@@ -82,6 +162,10 @@ def finish(draft: Path, manifest: BundleManifest, out: Path) -> Bundle:
     shutil.move(draft, out)
     sync_folder(out.parent)
     return replace(bundle, folder=out)
+
+
+def _plain(outputs: Outputs) -> dict[str, npt.NDArray[np.generic]]:
+    return {name: np.asarray(value) for name, value in outputs.items() if value.dtype.kind in "fiub"}
 
 
 def _entry(path: Path, root: Path) -> FileEntry:

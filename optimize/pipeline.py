@@ -1,253 +1,134 @@
-"""``build``: a MODEL folder and labelled items in, a bundle with certified thresholds and evidence out."""
+"""``build``: a source and real inputs in, a bundle of gated variants with their evidence out. The composition root."""
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from calibration_data.dataset import Dataset, Item
-from optimize.candidates import (
-    ENGINE,
-    FLOAT,
-    INT8,
-    Candidate,
-    StepProgress,
-    compile_candidates,
-    gather,
-    score_candidates,
-    time_candidates,
-)
-from optimize.colour import colour_auc, item_colours
-from optimize.decisions import Decided, Scored, decide_cross_fitted, decide_split, evaluate_items
-from optimize.evidence import EVIDENCE_FILE, Claims, Evidence, VariantEvidence
-from optimize.gate import Facts, prefer, refusals
-from optimize.head import columns_of
-from optimize.listing import DecidedListing, decide_listing
-from optimize.model import MODEL_JSON, ModelSpec, load_network, load_spec, require_free
-from optimize.pack import GOLDEN_TOLERANCE, finish, prove_golden, write_golden_photos
-from optimize.quantize import VNNI
-from optimize.risk import Budget
-from optimize.roles import Roles, choose_roles
-from optimize.scoring import Row
-from optimize.timing import median_ratio
-from runtime.bundle_store import Bundle
-from runtime.contracts.bundle import MANIFEST_VERSION, BundleManifest, InputSpec, Variant
-from runtime.contracts.codec import canonical_json
-from runtime.contracts.durable import sha256_hex
+from calibration_data.dataset import Dataset
+from optimize.bundle_evidence import read_evidence
+from optimize.evidence import Evidence
+from optimize.executor import Processes
+from optimize.fidelity_build import build_by_fidelity
+from optimize.float_model import FloatModel, open_model
+from optimize.labelled_data import open_data
+from optimize.listing import ListingSource, listing_rows
+from optimize.model import require_free
+from optimize.onnx_bytes import onnx_bytes
+from optimize.recipe import Recipe
+from optimize.risk_build import build_by_risk
+from optimize.search import Workbench
+from optimize.sources.imported import SourceOptions
+from optimize.sources.source import import_source
+from optimize.sources.user_samples import has_photos, photos_in
+from optimize.step_cache import StepCache, default_cache
+from optimize.targets.target import load_target
+from runtime.bundle_store import Bundle, open_bundle
+from runtime.contracts.command import StepProgress
 from runtime.contracts.errors import Unsupported
-from runtime.engine import cpu_flags
 
-Timings = Mapping[str, npt.NDArray[np.float64]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
-    """The risk budget, and which certify items to spend on it."""
-
-    max_missed: float = 0.02
-    max_missed_fraud: float = 0.5
-    confidence: float = 0.95
-    certify_share: float = 1.0
-    spent: frozenset[str] = frozenset()
+PARITY_PHOTOS = 16
 
 
-def build(
-    model: Path, dataset: Dataset, out: Path, options: BuildOptions, *, now: datetime, progress: StepProgress
-) -> tuple[Bundle, Evidence]:
-    """Compile, certify and pack.
+def build(recipe: Recipe, *, now: datetime, progress: StepProgress) -> tuple[Bundle, Evidence]:
+    """Do what a recipe says.
 
     Args:
-        model: from ``finetune``.
-        dataset: the same data, labelled.
-        out: the bundle's folder, new or empty.
-        options: the budget.
+        recipe: checked.
         now: the time to write into the manifest.
         progress: called with (step, done, total).
 
     Raises:
-        Unsupported: the data leaks, lacks a class in a split, or a file is not what it should be.
+        Unsupported: a part of the recipe cannot work, or every variant was refused; the message says why.
     """
+    started_s = time.monotonic()
+    out = Path(recipe.out)
     require_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    spec, network = load_spec(model), load_network(model)
-    wanted = spec.block(max(spec.folds.values()) if spec.folds else None).stop
-    if columns_of(network) < wanted:
+    for target in recipe.targets:
+        load_target(target).require()
+    dataset = open_data(recipe.data) if recipe.data else None
+    model = _open(recipe, dataset)
+    budget_s = recipe.search.time_budget_s
+    cache = StepCache(Path(recipe.search.cache) if recipe.search.cache else default_cache())
+    cache.sweep()
+    with closing(Processes(recipe.search.workers)) as executor:
+        bench = Workbench(
+            cache=cache,
+            executor=executor,
+            progress=progress,
+            deadline_s=None if budget_s is None else started_s + budget_s,
+        )
+        if model.kind == "authenticator" and dataset is not None:
+            spent = frozenset(i for b in recipe.budget.after for i in read_evidence(open_bundle(Path(b))).certified_on)
+            listing = _listing(recipe, model, dataset)
+            return build_by_risk(model, dataset, listing, recipe, spent, bench, now)
+        if recipe.samples is None:
+            raise Unsupported(_what_is_needed(model))
+        return build_by_fidelity(model, Path(recipe.samples), recipe, bench, now)
+
+
+def _open(recipe: Recipe, dataset: Dataset | None) -> FloatModel:
+    samples = Path(recipe.samples) if recipe.samples else None
+    if samples is not None and not samples.exists():
+        raise Unsupported(f"--samples {samples}: there is no such file or folder")
+    photos = [photo.path for item in dataset.items for photo in item.photos][:PARITY_PHOTOS] if dataset else []
+    if not photos and samples is not None and has_photos(samples):
+        photos = photos_in(samples)[:PARITY_PHOTOS]
+    model = open_model(recipe.source, _options(recipe), photos, samples, name=recipe.name, seed=recipe.seed)
+    if dataset is not None and model.kind != "authenticator" and samples is None:
+        raise Unsupported(_what_is_needed(model))
+    return model
+
+
+def _options(recipe: Recipe) -> SourceOptions:
+    given = recipe.input
+    return SourceOptions(
+        mean=given.mean,
+        std=given.std,
+        counterfeit_class=given.counterfeit_class,
+        px=given.px,
+        features=given.features,
+    )
+
+
+def _listing(recipe: Recipe, model: FloatModel, dataset: Dataset) -> ListingSource | None:
+    if recipe.listing is None:
+        if model.listing is None or model.spec.listing is None:
+            return None
+        return ListingSource(network=model.listing, features=model.spec.listing)
+    options = _options(recipe)
+    names = options.features or dataset.listing_names
+    rows = listing_rows(dataset.items, names)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.npz"
+        np.savez(path, listing=rows)
+        found = import_source(recipe.listing, replace(options, features=names), [], path)
+    if found.kind != "table" or found.features is None:
+        raise Unsupported(f"--listing {recipe.listing}: expected a model of a table's rows, got one of {found.kind}")
+    unknown = sorted(set(found.features) - set(dataset.listing_names))
+    if unknown:
         raise Unsupported(
-            f"model {model}: expected a network with a head of {wanted} columns, got {columns_of(network)}; make it "
-            "again with 'touchstone-optimize finetune'"
+            f"--listing {recipe.listing}: the model wants the feature {unknown[0]!r}, the data has "
+            f"{', '.join(dataset.listing_names) or 'none'}"
         )
-    roles = choose_roles(dataset, spec, share=options.certify_share, spent=options.spent)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
-        work, draft = Path(name), Path(name) / "bundle"
-        (draft / "variants").mkdir(parents=True)
-        candidates = compile_candidates(network, spec, roles, draft / "variants", work, progress)
-        rows = score_candidates(candidates, spec, roles, progress)
-        claims = _claims(len(candidates), options)
-        fraud_budget = Budget(max_missed=claims.max_missed_fraud, alpha=1 - claims.confidence)
-        listing = decide_listing(model, spec, roles, draft, fraud_budget)
-        decided = {
-            candidate.name: _decide(gather(rows, index, spec, roles), spec, roles, claims)
-            for index, candidate in enumerate(candidates)
-        }
-        timings = time_candidates(candidates, spec, roles)
-        found, preferred = _gate(candidates, decided, listing, timings, roles)
-        aucs = {variant.name: variant.evaluation.auc or 0.0 for variant in found}
-        evidence = Evidence(
-            claims=claims,
-            cross_fitted=roles.cross_fitted,
-            items=roles.counts(),
-            variants=found,
-            preferred=preferred,
-            latency_ratio=median_ratio(timings[INT8], timings[FLOAT]),
-            auc_change=aucs[INT8] - aucs[FLOAT],
-            colour_baseline_auc=_colour_baseline(rows, roles),
-            listing=listing.evidence if listing else None,
-            certified_on=tuple(sorted(item.item_id for item in roles.certify)),
-            provenance=_provenance(model, spec),
+    return ListingSource(network=onnx_bytes(found.network), features=found.features)
+
+
+def _what_is_needed(model: FloatModel) -> str:
+    name = model.spec.name
+    if model.kind == "authenticator":
+        return f"source {name}: it tells counterfeits from genuine items; give labelled items with --data"
+    if model.kind == "photos":
+        return (
+            f"source {name}: it classifies photos, but no class of it is known to mean counterfeit; name that class "
+            "with --counterfeit-class, or give a folder of photos with --samples to judge its outputs alone"
         )
-        (draft / EVIDENCE_FILE).write_bytes(canonical_json(evidence))
-        accepted = {variant.name for variant in found if variant.accepted}
-        for candidate in candidates:
-            if candidate.name not in accepted:
-                candidate.path.unlink()
-        manifest = BundleManifest(
-            manifest=MANIFEST_VERSION,
-            name=spec.name,
-            created_at=now.isoformat(timespec="seconds"),
-            input=InputSpec(px=spec.px),
-            views=spec.views,
-            variants=tuple(_variant(c, decided[c.name]) for c in candidates if c.name in accepted),
-            preferred=preferred,
-            listing=listing.model if listing else None,
-            golden=(),
-            golden_tolerance=GOLDEN_TOLERANCE,
-            evidence=EVIDENCE_FILE,
-            files=(),
-            provenance=evidence.provenance,
-        )
-        golden = write_golden_photos(draft, _golden_items(roles, decided[preferred].probabilities))
-        manifest = replace(manifest, golden=prove_golden(draft, manifest, golden))
-        return finish(draft, manifest, out), evidence
-
-
-def _claims(variants: int, options: BuildOptions) -> Claims:
-    return Claims(
-        max_missed=options.max_missed,
-        max_missed_fraud=options.max_missed_fraud,
-        confidence=options.confidence,
-        claims=variants,
-        alpha_per_claim=(1 - options.confidence) / variants,
-    )
-
-
-def _decide(scored: Mapping[str, Scored], spec: ModelSpec, roles: Roles, claims: Claims) -> Decided:
-    budget = Budget(max_missed=claims.max_missed, alpha=claims.alpha_per_claim)
-    calibrate, certify, evaluate = (
-        [scored[item.item_id] for item in side] for side in (roles.calibrate, roles.certify, roles.evaluate)
-    )
-    if roles.cross_fitted:
-        return decide_cross_fitted(calibrate, spec.views, budget)
-    return decide_split(calibrate, certify, evaluate, spec.views, budget)
-
-
-def _gate(
-    candidates: Sequence[Candidate],
-    decided: Mapping[str, Decided],
-    listing: DecidedListing | None,
-    timings: Timings,
-    roles: Roles,
-) -> tuple[tuple[VariantEvidence, ...], str]:
-    """Judge every candidate; return the evidence of each, and the name of the one that stations prefer."""
-    lacks_vnni = not cpu_flags() & set(VNNI.split("|"))
-    facts = {
-        candidate.name: Facts(
-            name=candidate.name,
-            integer=candidate.precision == "int8",
-            coverage=candidate.coverage,
-            lacks_vnni=lacks_vnni,
-            certified=decided[candidate.name].certificate.certified,
-            genuine_review=decided[candidate.name].review,
-        )
-        for candidate in candidates
-    }
-    refused = {name: tuple(refusals(fact)) for name, fact in facts.items()}
-    preferred, reasons = FLOAT, dict(refused)
-    if not refused[INT8]:
-        wins, reason = prefer(facts[FLOAT], facts[INT8], median_ratio(timings[INT8], timings[FLOAT]))
-        preferred, reasons[INT8] = (INT8 if wins else FLOAT), (reason,)
-    found = tuple(
-        VariantEvidence(
-            name=candidate.name,
-            accepted=not refused[candidate.name],
-            reasons=reasons[candidate.name],
-            size_bytes=candidate.path.stat().st_size,
-            integer_kernels=candidate.coverage.integer,
-            float_kernels=candidate.coverage.floating,
-            latency_p50_us=float(np.median(timings[candidate.name])),
-            certificate=decided[candidate.name].certificate,
-            evaluation=evaluate_items(
-                [(item.item_id, item.label == "counterfeit") for item in roles.evaluate],
-                decided[candidate.name].probabilities,
-                decided[candidate.name].thresholds,
-                listing.p_fraud if listing else {},
-                listing.model.uncertain_from if listing else None,
-            ),
-        )
-        for candidate in candidates
-    )
-    return found, preferred
-
-
-def _variant(candidate: Candidate, choice: Decided) -> Variant:
-    return Variant(
-        name=candidate.name,
-        engine=ENGINE,
-        precision=candidate.precision,
-        file=f"variants/{candidate.path.name}",
-        isa=(VNNI,) if candidate.precision == "int8" else (),
-        fusion=choice.fusion,
-        thresholds=choice.thresholds,
-    )
-
-
-def _golden_items(roles: Roles, p: Mapping[str, float]) -> list[Item]:
-    """Pick the least, the middle and the most suspicious reported item: a drift of any part of the scale shows."""
-    ordered = sorted(roles.evaluate, key=lambda item: (p[item.item_id], item.item_id))
-    return [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
-
-
-def _colour_baseline(rows: Sequence[Row], roles: Roles) -> float | None:
-    counterfeit = {item.item_id: item.label == "counterfeit" for item in roles.scored}
-    if roles.cross_fitted:
-        folds = [
-            (
-                [i for i in counterfeit if roles.fold_of[i] != fold],
-                [i for i in counterfeit if roles.fold_of[i] == fold],
-            )
-            for fold in sorted({roles.fold_of[i] for i in counterfeit})
-        ]
-    else:
-        folds = [([item.item_id for item in roles.calibrate], [item.item_id for item in roles.evaluate])]
-    return colour_auc(item_colours(rows), counterfeit, folds)
-
-
-def _provenance(model: Path, spec: ModelSpec) -> dict[str, str]:
-    model_sha256 = hashlib.sha256()
-    for path in sorted(model.iterdir()):
-        model_sha256.update(bytes.fromhex(sha256_hex(path.read_bytes())))
-    return {
-        **spec.provenance,
-        "model_sha256": model_sha256.hexdigest(),
-        "model_json_sha256": sha256_hex((model / MODEL_JSON).read_bytes()),
-        "built_with_cpu_flags": " ".join(sorted(cpu_flags() & {"avx2", "avx512f", "avx512_vnni", "avx_vnni"})),
-        "seed": str(spec.seed),
-        **{name: version(name) for name in ("onnx", "onnxruntime", "opencv-python-headless", "scikit-learn", "numpy")},
-    }
+    wanted = ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in model.tensors)
+    return f"source {name}: it is no classifier of photos; give its inputs ({wanted}) with --samples"

@@ -1,103 +1,146 @@
-"""Float ONNX to INT8 QDQ for x86 (U8S8, per channel), and proof that the optimised graph really runs in integers.
+"""Float ONNX to INT8 QDQ, one style a family of engines. The same inputs give the same bytes.
 
-What counts is the graph after ONNX Runtime's own optimiser: a QDQ file looks quantised even where nothing fused.
+ONNX Runtime's quantiser places the Q/DQ pairs; ranges come from ``optimize.calibrate``, whose memory is bounded.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime as ort
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from calibration_data.dataset import Photo
-from optimize.head import HEAD_NODE
-from optimize.scoring import CHUNK, Progress
-from runtime.preprocess import prepare
+from optimize.bias_correction import LEVELS, REDUCED_LEVELS, correct_biases
+from optimize.calibrate import read_ranges, symmetric
+from optimize.targets.target import Calibration
+from runtime.contracts.errors import Unsupported
 
-CALIBRATION_PHOTOS = 200
-NEEDED_COVERAGE = 0.95
-VNNI = "avx512_vnni|avx_vnni"
+QUANTISABLE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose integer kernels are what makes INT8 fast; a plan excludes nodes of these kinds."""
 
-_INTEGER = {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger"}
-_FLOAT = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "NhwcFusedConv"}
+_OPSET = 21  # the newest whose Q/DQ every engine here reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """How much of the optimised graph runs in integer kernels; the head is left in float on purpose."""
+class QdqStyle:
+    """How Q/DQ pairs must look for a family of engines to run integers; weights are INT8 per channel in all.
 
-    integer: int
-    floating: int
+    Attributes:
+        activation: ``uint8`` for x86, ``int8`` for ARM and GPUs.
+        reduce_range: 7-bit weights, for x86 without VNNI, whose 16-bit sums saturate.
+        for_tensorrt: symmetric activations, a pair of its own for every consumer and weight, float biases.
+    """
 
-    @property
-    def share(self) -> float:
-        """Integer kernels as a share of all that could be."""
-        return self.integer / max(self.integer + self.floating, 1)
+    activation: Literal["uint8", "int8"]
+    reduce_range: bool = False
+    for_tensorrt: bool = False
+
+
+def prepare_network(source: onnx.ModelProto) -> onnx.ModelProto:
+    """Bring a float network to the form that every target starts from: folded, shapes known, every node named.
+
+    Where the optimiser refuses a network, it stays as it is but for shapes and names.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        path, ready = Path(name) / "source.onnx", Path(name) / "ready.onnx"
+        onnx.save(source, path)
+        try:
+            quant_pre_process(path, ready, skip_symbolic_shape=True)
+            model = onnx.load(ready)
+        except Exception:  # noqa: BLE001 - it is an optimisation; its failures share no base
+            model = onnx.shape_inference.infer_shapes(source)
+    taken = {node.name for node in model.graph.node}
+    for number, node in enumerate(model.graph.node):
+        if not node.name:
+            node.name = f"{node.op_type}_{number}"
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)
+    return model
+
+
+def quantisable(model: onnx.ModelProto, keep_float: Sequence[str] = ()) -> list[str]:
+    """Return the names of the nodes that INT8 is about, in graph order: those with constant weights."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in QUANTISABLE and node.name not in keep_float and any(i in constants for i in node.input)
+    ]
 
 
 def quantize(
-    model: onnx.ModelProto, photos: Sequence[Photo], px: int, progress: Progress | None = None
+    network: Path, ranges: Path, style: QdqStyle, calibration: Calibration, excluded: Sequence[str]
 ) -> onnx.ModelProto:
-    """Quantise a model with a head to INT8, calibrated by the range (MinMax) of at most 200 photos.
+    """Quantise a prepared network.
 
-    Photos are streamed: memory does not grow with their number.
+    Args:
+        network: from ``prepare_network``.
+        ranges: from ``collect_ranges`` on the same network.
+        style: of the engine family.
+        calibration: which ranges to take.
+        excluded: names of nodes that stay in float.
 
     Raises:
-        Unsupported: a photo does not decode.
+        Unsupported: the quantiser refuses the network.
     """
-    step = max(len(photos) // CALIBRATION_PHOTOS, 1)
-    chosen = photos[::step][:CALIBRATION_PHOTOS]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        onnx.save(model, folder / "float.onnx")
-        quant_pre_process(folder / "float.onnx", folder / "ready.onnx", skip_symbolic_shape=True)
-        quantize_static(
-            folder / "ready.onnx",
-            folder / "int8.onnx",
-            _Reader(model.graph.input[0].name, chosen, px, progress),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            nodes_to_exclude=[HEAD_NODE],
+    measured = read_ranges(ranges)
+    levels = REDUCED_LEVELS if style.reduce_range else LEVELS
+    model = _raised(correct_biases(onnx.load(network), measured.means, levels, excluded))
+    clipped = measured.clipped(calibration)
+    if style.for_tensorrt:
+        clipped = symmetric(clipped)
+    data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in clipped.items()}
+    silent = logging.getLogger()
+    level = silent.level
+    silent.setLevel(logging.ERROR)  # the quantiser advises on the root logger
+    try:
+        quantizer = QDQQuantizer(
+            model,
+            True,
+            style.reduce_range,
+            QuantType.QInt8,
+            QuantType.QUInt8 if style.activation == "uint8" else QuantType.QInt8,
+            TensorsData(CalibrationMethod.MinMax, {n: (np.array(a), np.array(b)) for n, (a, b) in data.items()}),
+            [],
+            list(excluded),
+            sorted({*QLinearOpsRegistry, *QDQRegistry}),
+            _extra_options(style),
         )
-        return onnx.load(folder / "int8.onnx")
+        quantizer.quantize_model()
+    except Exception as error:  # its failures share no base
+        raise Unsupported(
+            f"INT8: ONNX Runtime's quantiser refuses this network: {' '.join(str(error).split())[:300]}"
+        ) from error
+    finally:
+        silent.setLevel(level)
+    quantised: onnx.ModelProto = quantizer.model.model
+    return quantised
 
 
-def coverage(model: onnx.ModelProto) -> Coverage:
-    """Count integer and float kernels in the graph as ONNX Runtime optimises it on this machine."""
-    with tempfile.TemporaryDirectory() as name:
-        options = ort.SessionOptions()
-        options.optimized_model_filepath = str(Path(name) / "optimised.onnx")
-        options.log_severity_level = 3
-        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        nodes = onnx.load(options.optimized_model_filepath).graph.node
-    kinds = [node.op_type for node in nodes if HEAD_NODE not in node.name]
-    return Coverage(integer=sum(k in _INTEGER for k in kinds), floating=sum(k in _FLOAT for k in kinds))
+def _extra_options(style: QdqStyle) -> dict[str, Any]:
+    if not style.for_tensorrt:
+        return {}
+    return {"ActivationSymmetric": True, "AddQDQPairToWeight": True, "DedicatedQDQPair": True, "QuantizeBias": False}
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, name: str, photos: Sequence[Photo], px: int, progress: Progress | None) -> None:
-        self._batches = self._read(photos, px, progress)
-        self._name = name
-
-    def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {self._name: batch}
-
-    @staticmethod
-    def _read(photos: Sequence[Photo], px: int, progress: Progress | None) -> Iterator[Any]:
-        for start in range(0, len(photos), CHUNK):
-            chunk = [photo.path for photo in photos[start : start + CHUNK]]
-            yield prepare([path.read_bytes() for path in chunk], px, [str(path) for path in chunk])
-            if progress:
-                progress(start + len(chunk), len(photos))
+def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Raise an opset below 13, where Q/DQ had no axis."""
+    version = next((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), 0)
+    if version >= 13:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _OPSET)
+    except Exception as error:  # its failures share no base
+        why = " ".join(str(error).split())[:200]
+        raise Unsupported(f"INT8: opset {version} has no per-channel Q/DQ and cannot be converted ({why})") from error

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from optimize.evidence import Claims, Evidence, VariantEvidence
-from optimize.risk import Certificate, Rate
+from optimize.evidence import Claims, Decision, Evidence, VariantEvidence
+from optimize.wording import (
+    budget_text,
+    certificate_text,
+    confidence_text,
+    latency_text,
+    megabytes,
+    number,
+    percent,
+    rate_text,
+    ratio_text,
+    state,
+)
 from runtime.contracts.bundle import BundleManifest
 from runtime.contracts.records import BundleId
+
+__all__ = ["certificate_text", "describe", "headline", "rate_text"]
+
+_MOST_ITEMS = 10
 
 
 def describe(manifest: BundleManifest, bundle_id: BundleId, evidence: Evidence) -> str:
@@ -16,84 +31,137 @@ def describe(manifest: BundleManifest, bundle_id: BundleId, evidence: Evidence) 
 
 
 def headline(evidence: Evidence) -> dict[str, float]:
-    """Return the preferred variant's figures by name, for a tracker; what has no items is left out."""
-    variant = next(variant for variant in evidence.variants if variant.name == evidence.preferred)
-    found = variant.evaluation
+    """Return the preferred variant's figures by name, for a tracker; what has no items or no time is left out."""
+    variant = evidence.variant(evidence.preferred)
+    figures: dict[str, float] = {}
+    if variant.latency is not None:
+        figures["latency_p50_us"] = variant.latency.p50_us
+    if variant.fidelity is not None:
+        figures["cosine"] = variant.fidelity.cosine
+    if variant.decision is None:
+        return figures
+    found = variant.decision.evaluation
     rates = {"far": found.far, "frr": found.frr, "genuine_review": found.genuine_review, "accuracy": found.accuracy}
-    figures = {name: rate.value for name, rate in rates.items() if rate.n}
-    figures |= {"missed_upper_bound": variant.certificate.upper_bound, "latency_p50_us": variant.latency_p50_us}
+    figures |= {name: rate.value for name, rate in rates.items() if rate.n}
+    figures["missed_upper_bound"] = variant.decision.certificate.upper_bound
     return figures if found.auc is None else figures | {"auc": found.auc}
 
 
 def _lines(manifest: BundleManifest, bundle_id: BundleId, evidence: Evidence) -> Iterator[str]:
-    claims = evidence.claims
     yield f"bundle {manifest.name}  {bundle_id[:16]}  built {manifest.created_at}"
-    yield f"  input    {manifest.input.px} px, views: {', '.join(manifest.views).replace('*', 'any (exchangeable)')}"
+    if manifest.input is not None:
+        views = ", ".join(manifest.views).replace("*", "any (exchangeable)")
+        yield f"  input    {manifest.input.px} px, views: {views}"
+    for tensor in manifest.tensors:
+        shape = ", ".join("?" if size is None else str(size) for size in tensor.shape)
+        yield f"  input    {tensor.name}: {tensor.dtype} ({shape})"
     yield f"  size     {sum(entry.size for entry in manifest.files) / 1e6:.1f} MB in {len(manifest.files)} files"
+    yield from _claim_lines(evidence)
+    if evidence.source.parity is not None:
+        parity = evidence.source.parity
+        yield (
+            f"  source   {evidence.source.kind}; off by at most {parity.max_abs_error:.2g} from the original on "
+            f"{parity.inputs} {parity.of}"
+        )
+    for note in (*evidence.source.notes, *evidence.notes):
+        yield f"  note     {note}"
+    thresholds = {variant.name: variant.thresholds for variant in manifest.variants}
+    for variant in evidence.variants:
+        yield from _variant_lines(variant, evidence)
+        if variant.name in thresholds and variant.decision is not None:
+            chosen = thresholds[variant.name]
+            yield f"    decides  authentic below {chosen.authentic_below:.4f}, suspect from {chosen.suspect_from:.4f}"
+    yield f"  stations run {evidence.preferred}: {evidence.preferred_because}"
+    yield from _baseline_lines(evidence)
+
+
+def _claim_lines(evidence: Evidence) -> Iterator[str]:
+    claims = evidence.claims
+    if claims is None:
+        yield (
+            "  judged   by its outputs alone: it is no authenticator, decides nothing, and stations refuse it; "
+            f"a cosine of {number(evidence.min_cosine, 2)} with float is needed"
+        )
+        return
     yield (
-        f"  budget   at most {claims.max_missed:.1%} of counterfeits missed, with {claims.confidence:.0%} confidence "
-        f"over {claims.claims} claims (error level {claims.alpha_per_claim:.2%} each)"
+        f"  budget   at most {budget_text(claims.max_missed)} of counterfeits missed, "
+        f"with {confidence_text(claims)}"
     )
-    sides = ", ".join(f"{side} {n['genuine']} + {n['counterfeit']}" for side, n in evidence.items.items())
+    if claims.groups:
+        yield f"           the same in each of {len(claims.groups)} groups: {', '.join(claims.groups)}"
+    if claims.max_review is not None and claims.prevalence is not None:
+        yield (
+            f"           at most {budget_text(claims.max_review)} of items to an expert, "
+            f"where {claims.prevalence:.1%} of them are counterfeit"
+        )
+    sides = ", ".join(f"{side} {n.get('genuine', 0)} + {n.get('counterfeit', 0)}" for side, n in evidence.items.items())
     yield f"  items    genuine + counterfeit: {sides}" + (
         "; cross-fitted: each item is judged by a head that never saw it; misses are pooled over the folds, so the "
         "proof is an approximation"
         if evidence.cross_fitted
         else ""
     )
-    thresholds = {variant.name: variant.thresholds for variant in manifest.variants}
-    for variant in evidence.variants:
-        yield from _variant_lines(variant, claims, variant.name == manifest.preferred)
-        if variant.name in thresholds:
-            chosen = thresholds[variant.name]
-            yield f"    decides  authentic below {chosen.authentic_below:.4f}, suspect from {chosen.suspect_from:.4f}"
-    if evidence.latency_ratio is not None and evidence.auc_change is not None:
-        yield (
-            f"  INT8 against float: {evidence.latency_ratio:.2f} of the latency (medians, interleaved), "
-            f"AUC {evidence.auc_change:+.4f}"
-        )
-    if evidence.colour_baseline_auc is not None:
-        yield f"  colour statistics alone reach AUC {evidence.colour_baseline_auc:.3f} (a baseline, not a model)"
-    if evidence.listing is not None:
-        auc = "-" if evidence.listing.auc is None else f"{evidence.listing.auc:.3f}"
-        yield f"  listing model: AUC {auc}; {evidence.listing.honest_review:.1%} of honest listings go to review"
-        alpha = 1 - claims.confidence
-        yield f"    {certificate_text(evidence.listing.certificate, claims.max_missed_fraud, alpha, 'frauds')}"
 
 
-def _variant_lines(variant: VariantEvidence, claims: Claims, preferred: bool) -> Iterator[str]:
-    state = "preferred" if preferred else "in the bundle" if variant.accepted else "REFUSED"
+def _variant_lines(variant: VariantEvidence, evidence: Evidence) -> Iterator[str]:
+    kernels = (
+        ""
+        if variant.integer_kernels is None
+        else f", {variant.integer_kernels} integer and {variant.float_kernels} float kernels"
+    )
+    if variant.excluded:
+        kernels += f", {len(variant.excluded)} nodes kept in float"
     yield (
-        f"  {variant.name}: {state}; {variant.size_bytes / 1e6:.1f} MB, p50 {variant.latency_p50_us / 1000:.2f} ms a "
-        f"photo, {variant.integer_kernels} integer and {variant.float_kernels} float kernels"
+        f"  {variant.name}: {state(variant, evidence.preferred)}; {variant.target}, {variant.precision}, "
+        f"{megabytes(variant.size_bytes)}, {latency_text(variant.latency)}{kernels}"
     )
     for reason in variant.reasons:
         yield f"    because  {reason}"
-    yield f"    {certificate_text(variant.certificate, claims.max_missed, claims.alpha_per_claim, 'counterfeits')}"
-    found = variant.evaluation
-    yield (
-        f"    reports  missed {rate_text(found.far)}, false suspects {rate_text(found.frr)}, "
-        f"genuine reviewed {rate_text(found.genuine_review)}"
-    )
-    auc = "-" if found.auc is None else f"{found.auc:.4f}"
-    yield f"             accuracy without abstention {rate_text(found.accuracy)}, AUC {auc}"
+    passed = [gate.gate for gate in variant.gates if gate.passed]
+    if passed:
+        yield f"    passed   {', '.join(passed)}"
+    if variant.latency is not None and variant.latency.baseline != variant.name:
+        yield f"    takes    {ratio_text(variant.latency, variant.name)} (medians, interleaved)"
+    if variant.fidelity is not None and evidence.judged_by == "fidelity":
+        found = variant.fidelity
+        yield f"    outputs  cosine {found.cosine:.5f}, relative error {found.relative_error:.2%}, n = {found.inputs}"
+    if variant.decision is not None and evidence.claims is not None:
+        yield from _decision_lines(variant.decision, evidence.claims)
 
 
-def certificate_text(certificate: Certificate, max_missed: float, alpha: float, what: str) -> str:
-    """Say what a certificate proves, or what it would need."""
-    if certificate.certified:
-        return (
-            f"proved   {certificate.misses} of {certificate.n} {what} missed: at most {certificate.upper_bound:.2%} at "
-            f"error level {alpha:.2%} (power {certificate.power:.0%} at {max_missed / 4:.2%})"
+def _decision_lines(found: Decision, claims: Claims) -> Iterator[str]:
+    yield f"    {certificate_text(found.certificate, claims.max_missed, claims.alpha_per_claim, 'counterfeits')}"
+    for group in found.groups:
+        yield f"             {group.group}: {group.misses} of {group.n} missed: at most {group.upper_bound:.2%}"
+    if found.review is not None and claims.max_review is not None and claims.prevalence is not None:
+        review = found.review
+        more = f"{review.more_genuine:,} more genuine items are needed" if review.more_genuine else "no number would do"
+        yield (
+            f"    review   {percent(review.share)} of items at a prevalence of {claims.prevalence:.1%}, "
+            f"at most {review.upper_bound:.1%} on {review.genuine} genuine items: "
+            + ("within the budget" if review.holds else f"NOT PROVED for {budget_text(claims.max_review)}; {more}")
         )
-    return (
-        f"NOT PROVED with {certificate.n} {what}: {certificate.more_counterfeits:,} more without a further miss are "
-        f"needed for {max_missed:.1%}; until then everything goes to an expert"
+    if found.regressions is not None and found.certificate.certified:
+        worse = found.regressions
+        named = f": {', '.join(worse.items[:_MOST_ITEMS])}" if worse.items else ""
+        named += f" and {len(worse.items) - _MOST_ITEMS} more" if len(worse.items) > _MOST_ITEMS else ""
+        yield (
+            f"    misses   {len(worse.items)} of {worse.n} counterfeits that float does not, at most "
+            f"{worse.upper_bound:.2%} with {worse.confidence:.0%} confidence{named}"
+        )
+    rates = found.evaluation
+    yield (
+        f"    reports  missed {rate_text(rates.far)}, false suspects {rate_text(rates.frr)}, "
+        f"genuine reviewed {rate_text(rates.genuine_review)}"
     )
+    yield f"             accuracy without abstention {rate_text(rates.accuracy)}, AUC {number(rates.auc)}"
 
 
-def rate_text(found: Rate) -> str:
-    """Format a rate with its interval and counts."""
-    if not found.n:
-        return "- (no items)"
-    return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}] ({found.count} of {found.n})"
+def _baseline_lines(evidence: Evidence) -> Iterator[str]:
+    if evidence.colour_baseline_auc is not None:
+        yield f"  colour statistics alone reach AUC {evidence.colour_baseline_auc:.3f} (a baseline, not a model)"
+    if evidence.listing is not None and evidence.claims is not None:
+        listing, claims = evidence.listing, evidence.claims
+        yield f"  listing model: AUC {number(listing.auc, 3)}; {listing.honest_review:.1%} of honest listings go to review"
+        alpha = 1 - claims.confidence
+        yield f"    {certificate_text(listing.certificate, claims.max_missed_fraud, alpha, 'frauds')}"

@@ -7,7 +7,7 @@ authentic; the missed rate (false-accept rate) does not depend on how common cou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,19 +143,27 @@ def ladder(counterfeit_scores: Scores, max_missed: float) -> tuple[float, ...]:
     return tuple(sorted({*below, *(float(score) for score in ordered[:reach])}))
 
 
-def certify(tested: Sequence[tuple[float, int]], n: int, budget: Budget) -> Certificate:
+def certify(
+    tested: Sequence[tuple[float, int]],
+    n: int,
+    budget: Budget,
+    groups: Sequence[tuple[int, Sequence[int]]] = (),
+) -> Certificate:
     """Test a ladder from its strictest rung and stop at the first failure (fixed-sequence testing, Maurer et al. 1995).
 
-    As each rung is tested only after all stricter ones held, every test may spend the whole error level.
+    As each rung is tested only after all stricter ones held, every test may spend the whole error level. A rung holds
+    if the budget holds over all items and in every group: its p-value is the greatest of theirs.
 
     Args:
         tested: (threshold, misses among the certify split's counterfeits), strictest first.
         n: counterfeits of the certify split.
         budget: with the error level of this one claim.
+        groups: by group with a claim of its own: its counterfeits, and its misses at every rung.
     """
     rungs: list[Rung] = []
-    for threshold, misses in tested:
+    for place, (threshold, misses) in enumerate(tested):
         p = p_value(misses, n, budget.max_missed) if n else 1.0
+        p = max([p, *(p_value(missed[place], size, budget.max_missed) for size, missed in groups)])
         rungs.append(Rung(threshold=threshold, misses=misses, n=n, p_value=p, holds=p <= budget.alpha))
         if not rungs[-1].holds:
             break
@@ -171,6 +179,66 @@ def certify(tested: Sequence[tuple[float, int]], n: int, budget: Budget) -> Cert
         power=power(n, budget, budget.max_missed / 4),
         rungs=tuple(rungs),
     )
+
+
+def admit_groups(
+    counterfeits: Mapping[str, int], variants: int, review: bool, confidence: float, max_missed: float
+) -> tuple[str, ...]:
+    """Choose the groups that get a claim of their own: as many as can still prove the budget without a miss.
+
+    Every claim more divides the error level further, so the largest groups come first. Only the numbers of items are
+    looked at, never a score.
+
+    Args:
+        counterfeits: of the certify items, by group.
+        variants: that are judged.
+        review: whether there is a review budget, which is one claim more a variant.
+        confidence: of all claims together.
+        max_missed: the budget.
+    """
+    ordered = sorted(counterfeits, key=lambda group: (-counterfeits[group], group))
+    if len(ordered) < 2:  # one group alone is the overall claim
+        return ()
+    for size in range(len(ordered), 0, -1):
+        alpha = (1 - confidence) / (variants * (1 + size + review))
+        needed = items_needed(Budget(max_missed=max_missed, alpha=alpha))
+        if counterfeits[ordered[size - 1]] >= needed and sum(counterfeits.values()) >= needed:
+            return tuple(sorted(ordered[:size]))
+    return ()
+
+
+def review_bound(reviewed: int, genuine: int, prevalence: float, alpha: float) -> float:
+    """Return the upper bound of the share of items that go to review: every counterfeit, and so many genuine ones."""
+    return prevalence + (1 - prevalence) * upper_bound(reviewed, genuine, alpha)
+
+
+def genuine_needed(reviewed: int, genuine: int, prevalence: float, max_review: float, alpha: float) -> int | None:
+    """Return how many more genuine items, reviewed at the rate seen, would prove a review budget; ``None``: none would.
+
+    Args:
+        reviewed: genuine items not called authentic.
+        genuine: all genuine certify items.
+        prevalence: share of counterfeits assumed.
+        max_review: the budget.
+        alpha: error level of this claim.
+    """
+    if review_bound(reviewed, genuine, prevalence, alpha) <= max_review:
+        return 0
+    share = reviewed / genuine if genuine else 0.0
+    if prevalence + (1 - prevalence) * share >= max_review:
+        return None
+    low, high = genuine, max(genuine, 1) * 2
+    while review_bound(math.ceil(share * high), high, prevalence, alpha) > max_review:
+        low, high = high, high * 2
+        if high > 10**9:
+            return None
+    while low + 1 < high:
+        middle = (low + high) // 2
+        if review_bound(math.ceil(share * middle), middle, prevalence, alpha) <= max_review:
+            high = middle
+        else:
+            low = middle
+    return high - genuine
 
 
 def misses_below(threshold: float, counterfeit_scores: Scores) -> int:

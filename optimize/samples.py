@@ -38,8 +38,12 @@ class Samples:
     def read(self, most: int | None = None) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
         """Yield the feeds in order, at most so many."""
         for number in range(self.feeds if most is None else min(most, self.feeds)):
-            with np.load(self.folder / f"{number:06d}.npz", allow_pickle=False) as stored:
-                yield {name.removeprefix(_INPUT): stored[name] for name in stored.files}
+            yield self.feed(number)
+
+    def feed(self, number: int) -> dict[str, npt.NDArray[np.generic]]:
+        """Read one feed."""
+        with np.load(self.folder / f"{number:06d}.npz", allow_pickle=False) as stored:
+            return {name.removeprefix(_INPUT): stored[name] for name in stored.files}
 
 
 def write_samples(folder: Path, feeds: Iterable[Feed]) -> Samples:

@@ -7,19 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from os import cpu_count
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from calibration_data.dataset import Item, Photo
 from runtime.contracts.bundle import ANY_VIEW
-from runtime.engine import Network
 from runtime.preprocess import prepare
 
 CHUNK = 8
 """Photos a batch: enough to keep an engine busy, few enough to keep memory flat."""
 
 Progress = Callable[[int, int], None]
+
+
+class Scorer(Protocol):
+    """Anything that makes numbers of a batch of photos: a network, or statistics beside it."""
+
+    def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Take ``uint8 (N, px, px, 3)``, return ``float32 (N, columns)``; safe to call from several threads."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +45,7 @@ def photos_of(items: Sequence[Item], views: Sequence[str]) -> list[tuple[Item, P
 
 
 def score_photos(
-    networks: Sequence[Network],
+    networks: Sequence[Scorer],
     items: Sequence[Item],
     views: Sequence[str],
     px: int,

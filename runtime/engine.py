@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, cast
@@ -18,7 +19,11 @@ class Network(Protocol):
     """A loaded network."""
 
     def run(self, batch: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Run one batch; safe to call from several threads."""
+        """Run one batch and return the last output; safe to call from several threads."""
+        ...
+
+    def run_all(self, feeds: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArray[np.generic]]:
+        """Run one feed, by input name, and return all outputs by name; safe to call from several threads."""
         ...
 
 
@@ -30,7 +35,12 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: Mapping[str, str] = {"onnxruntime": "runtime.backends.onnxruntime"}
+BACKENDS: Mapping[str, str] = {
+    "onnxruntime": "runtime.backends.onnxruntime",
+    "openvino": "runtime.backends.openvino",
+    "tensorrt_rtx": "runtime.backends.tensorrt",
+    "tensorrt": "runtime.backends.tensorrt",
+}
 """Engine name to the module that adapts it; imported only when chosen."""
 
 
@@ -50,7 +60,9 @@ def load_network(engine: str, path: Path, threads: int) -> Network:
 
 
 def choose_variant(manifest: BundleManifest, wanted: str | None, flags: frozenset[str]) -> Variant:
-    """Choose the variant to run: the wanted one, else the preferred one, else the first that this CPU can run.
+    """Choose the variant to run: the wanted one, else the preferred one, else the first that this device can run.
+
+    A variant whose execution nobody verified comes last; the golden samples decide whether it serves.
 
     Args:
         manifest: of the bundle.
@@ -65,11 +77,18 @@ def choose_variant(manifest: BundleManifest, wanted: str | None, flags: frozense
         if wanted not in by_name:
             raise Unsupported(f"variant {wanted!r}: the bundle has {', '.join(by_name)}")
         return by_name[wanted]
-    ordered = sorted(manifest.variants, key=lambda variant: variant.name != manifest.preferred)
+    ordered = sorted(
+        manifest.variants, key=lambda variant: (variant.name != manifest.preferred, variant.execution == "unverified")
+    )
     for variant in ordered:
-        if variant.engine in BACKENDS and not missing_isa(variant, flags):
+        if is_installed(variant.engine) and not missing_isa(variant, flags):
             return variant
-    raise Unsupported(f"bundle {manifest.name}: no variant of {', '.join(by_name)} runs on this CPU")
+    raise Unsupported(f"bundle {manifest.name}: no variant of {', '.join(by_name)} runs on this device")
+
+
+def is_installed(engine: str) -> bool:
+    """Whether this program knows the engine and its library is here; nothing is imported."""
+    return engine in BACKENDS and importlib.util.find_spec(engine) is not None
 
 
 def missing_isa(variant: Variant, flags: frozenset[str]) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ class Inspector:
         self.variant = variant
         self._network = network
         self._listing_network = listing_network
+        assert bundle.manifest.input is not None  # checked by ``open``
+        self._px = bundle.manifest.input.px
 
     @classmethod
     def open(cls, bundle: Bundle, *, variant: str | None = None, threads: int = 0) -> Inspector:
@@ -54,6 +56,11 @@ class Inspector:
         Raises:
             Unsupported: no variant runs here.
         """
+        if bundle.manifest.input is None:
+            raise Unsupported(
+                f"bundle {bundle.manifest.name}: only the fidelity of its outputs was judged, so it decides nothing; "
+                "build one with labelled items (--data)"
+            )
         flags = cpu_flags()
         chosen = choose_variant(bundle.manifest, variant, flags)
         lacking = missing_isa(chosen, flags)
@@ -70,7 +77,7 @@ class Inspector:
         return inspector
 
     def _warm_up(self) -> None:
-        chosen, bundle, px = self.variant, self.bundle, self.bundle.manifest.input.px
+        chosen, bundle, px = self.variant, self.bundle, self._px
         logits = self._network.run(np.zeros((1, px, px, 3), np.uint8))
         if logits.shape != (1, len(bundle.manifest.views)):
             raise Unsupported(
@@ -81,7 +88,7 @@ class Inspector:
 
     def score(self, photos: Sequence[bytes], names: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
         """Return the network's logits for encoded photos, ``float32 (len(photos), len(views))``."""
-        return self._network.run(prepare(photos, self.bundle.manifest.input.px, names))
+        return self._network.run(prepare(photos, self._px, names))
 
     def listing_probability(self, listing: Mapping[str, float | None]) -> float | None:
         """Return the calibrated P(fraud); ``None`` without a listing model, or where the listing cannot be judged.
@@ -116,7 +123,7 @@ class Inspector:
         manifest = self.bundle.manifest
         shared = manifest.views == (ANY_VIEW,)
         pairs = [(v, data) for v, group in photos.items() for data in group if shared or v in manifest.views]
-        batch = prepare([data for _, data in pairs], manifest.input.px, [f"of view {view!r}" for view, _ in pairs])
+        batch = prepare([data for _, data in pairs], self._px, [f"of view {view!r}" for view, _ in pairs])
         decoded = time.perf_counter_ns()
         scores = self._network.run(batch) if pairs else np.empty((0, len(manifest.views)), np.float32)
         logits: dict[str, list[float]] = {}

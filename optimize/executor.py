@@ -1,0 +1,101 @@
+"""Where independent jobs of a build run: in this process, or in others on this machine; a cluster is one more class.
+
+Jobs are pure functions of picklable values. An exception of a job ends the run; expected refusals are results.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from typing import Protocol, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_IGNORE_CTRL_C = (signal.SIGINT, signal.SIG_IGN)  # the parent decides
+
+
+class Executor(Protocol):
+    """Runs jobs that do not know each other."""
+
+    def run(
+        self, function: Callable[[Job], Result], jobs: Sequence[Job], done: Callable[[int], None] | None = None
+    ) -> list[Result | None]:
+        """Return the results in the order of the jobs, ``None`` for one whose process died.
+
+        Args:
+            function: importable by name.
+            jobs: its arguments.
+            done: told how many are finished.
+        """
+        ...
+
+
+class InProcess:
+    """One after the other, here."""
+
+    def run(
+        self, function: Callable[[Job], Result], jobs: Sequence[Job], done: Callable[[int], None] | None = None
+    ) -> list[Result | None]:
+        """Run them in turn."""
+        results: list[Result | None] = []
+        for job in jobs:
+            results.append(function(job))
+            if done:
+                done(len(results))
+        return results
+
+
+class Processes:
+    """Fresh worker processes, as many as there are cores: an engine that crashes takes down no other job's result."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = workers or os.cpu_count() or 1
+        self._pool: ProcessPoolExecutor | None = None
+
+    def run(
+        self, function: Callable[[Job], Result], jobs: Sequence[Job], done: Callable[[int], None] | None = None
+    ) -> list[Result | None]:
+        """Run them side by side; jobs that were in flight when a worker died run again, each alone."""
+        results: list[Result | None] = []
+        futures = [self._submit(function, job) for job in jobs]
+        for job, future in zip(jobs, futures, strict=True):
+            try:
+                results.append(future.result())
+            except BrokenExecutor:
+                results.append(self._alone(function, job))
+            if done:
+                done(len(results))
+        return results
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _submit(self, function: Callable[[Job], Result], job: Job) -> Future[Result]:
+        try:
+            self._pool = self._pool or _pool(self._workers)
+            return self._pool.submit(function, job)
+        except BrokenExecutor as error:
+            failed: Future[Result] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _alone(self, function: Callable[[Job], Result], job: Job) -> Result | None:
+        self.close()
+        with _pool(1) as pool:
+            try:
+                return pool.submit(function, job).result()
+            except BrokenExecutor:
+                return None
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=signal.signal, initargs=_IGNORE_CTRL_C
+    )

@@ -1,0 +1,324 @@
+"""One frozen variant a slot: searched for on calibration samples, compiled as it ships, checked by the cheap gates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from platform import processor
+
+import numpy as np
+
+from optimize.compiling import (
+    Attempt,
+    Candidate,
+    Compared,
+    CompileJob,
+    compile_candidate,
+    inputs_digest,
+    tool_versions,
+)
+from optimize.evidence import CandidateEvidence, Fidelity, Gate, Latency, VariantEvidence
+from optimize.gate import SizeLimit, fidelity, fusion, latency, parity, size
+from optimize.groundwork import Groundwork
+from optimize.kernels import Coverage, fallbacks, kernels, quantisable_kernels
+from optimize.samples import Feed
+from optimize.search import Filled, Task, Workbench, search
+from optimize.targets.target import Compiled, Inputs, Slot, Target, load_target
+from optimize.timing import interleaved_us, ratio_interval
+from runtime.contracts.errors import TouchstoneError
+from runtime.engine import cpu_flags, load_network
+
+_SIZE_SLACK = 1.02
+"""INT8 carries scales; a network too small to gain from it may weigh a little more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """A slot's variant.
+
+    Attributes:
+        name: of the variant; ``mixed`` and passed-through ones keep their slot's.
+        target: it was compiled for.
+        slot: that it fills.
+        precision: what it really is.
+        shipped: what a bundle holds; ``None`` where nothing could be compiled.
+        candidate: as frozen.
+        attempt: what is scored on this machine, with the columns of every fold.
+        compared: with float, on the calibration samples.
+        gates: of the cheap gates, in order; the first refusal is the last.
+        coverage: kernels of what is scored.
+    """
+
+    name: str
+    target: str
+    slot: Slot
+    precision: str
+    shipped: Compiled | None
+    candidate: Candidate | None
+    attempt: Attempt | None
+    compared: Compared | None
+    gates: tuple[Gate, ...]
+    coverage: Coverage | None
+
+    @property
+    def alive(self) -> bool:
+        """Whether no gate has refused it yet."""
+        return self.shipped is not None and all(gate.passed for gate in self.gates)
+
+    @property
+    def scored(self) -> Compiled:
+        """What is scored on this machine."""
+        assert self.attempt is not None
+        assert self.attempt.compiled is not None
+        return self.attempt.compiled
+
+    @property
+    def digest(self) -> str:
+        """Of what is scored."""
+        return self.attempt.digest if self.attempt else ""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files that ship."""
+        files = (self.shipped.file, *self.shipped.companions) if self.shipped else ()
+        return sum(path.stat().st_size for path in files)
+
+    def judged(self, gate: Gate | None) -> Frozen:
+        """Return it with one more gate's answer."""
+        return self if gate is None else replace(self, gates=(*self.gates, gate))
+
+
+def freeze(
+    targets: Sequence[str],
+    ground: Groundwork,
+    shipped: Inputs,
+    bench: Workbench,
+    *,
+    by_correlation: bool,
+    tolerance: float,
+    already_quantised: bool,
+    max_bytes: int | None,
+) -> tuple[list[Frozen], tuple[CandidateEvidence, ...]]:
+    """Search every target's slots and apply every gate that needs no label.
+
+    Args:
+        targets: names, in the user's order.
+        ground: of what is searched over and scored.
+        shipped: inputs to compile what ships; those of ``ground`` where both are the same network.
+        bench: cache, executor, time budget.
+        by_correlation: see ``CandidateEvidence.harm``.
+        tolerance: harm that still keeps the decisions.
+        already_quantised: nothing is quantised again.
+        max_bytes: of a variant.
+
+    Returns:
+        One ``Frozen`` a slot, refused ones with the gate that refused, and every candidate that was tried.
+    """
+    frozen: list[Frozen] = []
+    tasks: list[Task] = []
+    for name in targets:
+        target = load_target(name)
+        target.require()
+        for slot in _slots(target, ground, already_quantised):
+            reason = target.unavailable(slot)
+            if reason is not None:
+                frozen.append(_refused(name, slot, Gate(gate="ISA", passed=False, reason=reason)))
+                continue
+            tasks.append(
+                Task(
+                    target=name,
+                    slot=slot,
+                    inputs=ground.inputs,
+                    inputs_digest=ground.digest,
+                    reference=ground.reference,
+                    sensitive=tuple(layer.node for layer in ground.sensitivity if layer.added_noise > 0),
+                    by_correlation=by_correlation,
+                    tolerance=tolerance,
+                )
+            )
+    filled = search(tasks, bench)
+    wide_is_shipped = inputs_digest(shipped) == ground.digest
+    for one in filled:
+        attempt = one.attempt if wide_is_shipped else _ship(one, shipped, bench)
+        frozen.append(_check(one, attempt, shipped, already_quantised))
+    order = {slot.name: place for place, slot in enumerate(s for n in targets for s in load_target(n).SLOTS)}
+    frozen.sort(key=lambda one: order[one.slot.name])
+    return _sized(frozen, max_bytes), tuple(tried for one in filled for tried in one.tried)
+
+
+def time_frozen(frozen: Sequence[Frozen], feed: Feed, bench: Workbench) -> tuple[list[Frozen], Mapping[str, Latency]]:
+    """Time every variant that runs here as it would on a station, interleaved, and judge it against its baseline.
+
+    Args:
+        frozen: all of them.
+        feed: one photo, or one feed.
+        bench: whose cache keeps the timings, by device.
+    """
+    timed = [one for one in frozen if one.alive and one.slot.execution == "timed"]
+    key = {
+        "variants": [[one.digest, one.slot.engine] for one in timed],
+        "feed": {name: [str(array.dtype), list(array.shape)] for name, array in feed.items()},
+        "device": [processor(), os.cpu_count(), *sorted(cpu_flags())],
+        "tools": dict(tool_versions()),
+    }
+    found = bench.cache.value("time", key, _Timings, lambda: _time(timed, feed)).latencies
+    gated = [one.judged(latency(found.get(one.name), one.slot.execution)) if one.alive else one for one in frozen]
+    return gated, found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Timings:
+    latencies: Mapping[str, Latency]
+
+
+def _time(timed: Sequence[Frozen], feed: Feed) -> _Timings:
+    networks = [load_network(one.slot.engine, one.shipped.file, 0) for one in timed if one.shipped]
+    taken = interleaved_us([partial(network.run_all, feed) for network in networks])
+    by_slot = {one.slot.name: row for one, row in zip(timed, taken, strict=True)}
+    found = {}
+    for one in timed:
+        own = by_slot[one.slot.name]
+        baseline = one.slot.baseline if one.slot.baseline in by_slot else one.slot.name
+        ratio, low, high = ratio_interval(own, by_slot[baseline])
+        found[one.name] = Latency(
+            p50_us=float(np.median(own)),
+            p90_us=float(np.percentile(own, 90)),
+            baseline=baseline,
+            ratio=ratio,
+            ratio_low=low,
+            ratio_high=high,
+        )
+    return _Timings(latencies=found)
+
+
+def with_fidelity(frozen: Sequence[Frozen], min_cosine: float, held_out: Mapping[str, Fidelity]) -> list[Frozen]:
+    """Judge a model that is no authenticator on inputs that it was not calibrated on."""
+    return [one.judged(fidelity(held_out.get(one.name), min_cosine)) if one.alive else one for one in frozen]
+
+
+def refusals(frozen: Sequence[Frozen]) -> str:
+    """Return every refusal in one line."""
+    return "; ".join(f"{one.name}: {gate.reason}" for one in frozen for gate in one.gates if not gate.passed)
+
+
+def evidence_of(one: Frozen, found: Latency | None, accepted: bool) -> VariantEvidence:
+    """Return a variant's evidence, but for what it decides."""
+    plan = one.candidate.plan if one.candidate else None
+    return VariantEvidence(
+        name=one.name,
+        target=one.target,
+        engine=one.slot.engine,
+        precision=one.precision,
+        isa=one.slot.isa,
+        execution=one.slot.execution,
+        accepted=accepted,
+        gates=one.gates,
+        calibration=plan.calibration if plan else None,
+        excluded=plan.excluded if plan else (),
+        size_bytes=one.size_bytes,
+        integer_kernels=one.coverage.integer if one.coverage else None,
+        float_kernels=one.coverage.floating if one.coverage else None,
+        latency=found,
+        fidelity=one.compared.fidelity if one.compared else None,
+        decision=None,
+    )
+
+
+def _slots(target: Target, ground: Groundwork, already_quantised: bool) -> list[Slot]:
+    """Leave out what needs ranges where there are none; a network that came quantised is only passed through."""
+    keep = ground.inputs.ranges is not None and not already_quantised
+    return [slot for slot in target.SLOTS if keep or not slot.calibrations]
+
+
+def _refused(target: str, slot: Slot, gate: Gate) -> Frozen:
+    return Frozen(
+        name=slot.name,
+        target=target,
+        slot=slot,
+        precision=slot.precision,
+        shipped=None,
+        candidate=None,
+        attempt=None,
+        compared=None,
+        gates=(gate,),
+        coverage=None,
+    )
+
+
+def _ship(one: Filled, shipped: Inputs, bench: Workbench) -> Attempt | None:
+    if one.candidate is None:
+        return None
+    candidate = replace(one.candidate, inputs=shipped, inputs_digest=inputs_digest(shipped))
+    return compile_candidate(CompileJob(cache=bench.cache.folder, candidate=candidate))
+
+
+def _check(one: Filled, attempt: Attempt | None, inputs: Inputs, already_quantised: bool) -> Frozen:
+    slot, target = one.task.slot, load_target(one.task.target)
+    if one.candidate is None or one.attempt is None or attempt is None or attempt.compiled is None:
+        reason = one.refusal or (attempt.refusal if attempt else None) or "nothing was compiled"
+        return _refused(one.task.target, slot, Gate(gate="compile", passed=False, reason=reason))
+    excluded = one.candidate.plan.excluded
+    precision = "int8" if already_quantised else "mixed" if excluded else slot.precision
+    found = replace(
+        _refused(one.task.target, slot, Gate(gate="compile", passed=True, reason="compiled")),
+        precision=precision,
+        shipped=attempt.compiled,
+        candidate=one.candidate,
+        attempt=one.attempt,
+        compared=one.compared,
+    )
+    if slot.isa:
+        found = found.judged(
+            Gate(gate="ISA", passed=True, reason=f"needs {', '.join(slot.isa)}; checked when it is loaded")
+        )
+    comparison = one.compared
+    found = found.judged(
+        parity(comparison.fidelity if comparison else None, precision, comparison.refusal if comparison else None)
+    )
+    if not found.alive:
+        return found
+    found = replace(found, coverage=_coverage(found, target, inputs, excluded))
+    found = found.judged(fusion(found.coverage, precision))
+    if not found.alive:
+        return found
+    return found.judged(_fallback(found, target, inputs))
+
+
+def _coverage(one: Frozen, target: Target, inputs: Inputs, excluded: Sequence[str]) -> Coverage | None:
+    assert one.shipped is not None
+    own = getattr(target, "kernels", None)  # an engine that is not ONNX Runtime counts its own
+    kept = quantisable_kernels(inputs.network, (*inputs.keep_float, *excluded))
+    try:
+        if own is not None:
+            counted: Coverage = own(one.shipped.file)
+            return Coverage(integer=counted.integer, floating=counted.floating, excluded=min(kept, counted.floating))
+        return kernels(one.shipped.judged_file, kept=kept)
+    except TouchstoneError:
+        return None
+
+
+def _fallback(one: Frozen, target: Target, inputs: Inputs) -> Gate:
+    assert one.shipped is not None
+    found = list(target.check(one.slot, one.shipped, inputs))
+    if one.shipped.judged_engine == "onnxruntime":
+        found += fallbacks(one.shipped.judged_file, "CPUExecutionProvider")
+    if found:
+        return Gate(gate="fallback", passed=False, reason="; ".join(found))
+    return Gate(gate="fallback", passed=True, reason="every node runs where it was compiled for")
+
+
+def _sized(frozen: Sequence[Frozen], max_bytes: int | None) -> list[Frozen]:
+    weight = {one.slot.name: one.size_bytes for one in frozen if one.shipped}
+    return [
+        one.judged(size(one.size_bytes, SizeLimit(max_bytes=max_bytes, baseline_bytes=_allowed(one, weight))))
+        if one.alive
+        else one
+        for one in frozen
+    ]
+
+
+def _allowed(one: Frozen, weight: Mapping[str, int]) -> int | None:
+    baseline = weight.get(one.slot.baseline or "")
+    return None if baseline is None else int(baseline * _SIZE_SLACK) + 4096

@@ -1,0 +1,23 @@
+"""What this machine and its tools are, for evidence."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+from optimize.compiling import tool_versions
+from runtime.engine import cpu_flags
+
+_TELLING_FLAGS = {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp"}
+
+
+def machine_provenance() -> dict[str, str]:
+    """Return the versions of the tools, and the CPU with its flags that matter here."""
+    tools = {name: found for name, found in tool_versions().items() if found != "absent"}
+    return {
+        **tools,
+        "scikit-learn": version("scikit-learn"),
+        "python": platform.python_version(),
+        "built_on": f"{platform.system()} {platform.machine()}",
+        "built_with_cpu_flags": " ".join(sorted(cpu_flags() & _TELLING_FLAGS)),
+    }

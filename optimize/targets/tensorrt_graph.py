@@ -1,0 +1,71 @@
+"""What an ONNX must look like for TensorRT's parser, which is the same for TensorRT and TensorRT-RTX.
+
+Networks are strongly typed there, so FP16 is written into the graph; and bytes can only be cast, so the input's cast
+comes first. The result is still plain ONNX: ONNX Runtime runs it, and it is what is judged where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, helper
+
+from optimize.half import to_half
+from optimize.quantize import QdqStyle, quantize
+from optimize.targets.target import Inputs, Plan
+from runtime.contracts.errors import Unsupported
+
+STYLE = QdqStyle(activation="int8", for_tensorrt=True)
+
+_HALF_SCALES = 19  # ONNX operator set from which Q/DQ take FP16
+_SMALL = frozenset({TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16})
+
+
+def half_network(inputs: Inputs) -> onnx.ModelProto:
+    """Return the network in FP16.
+
+    Raises:
+        Unsupported: it does not fit into FP16.
+    """
+    return to_half(cast_first(onnx.load(inputs.network)), inputs.keep_float)
+
+
+def int8_network(plan: Plan, inputs: Inputs) -> onnx.ModelProto:
+    """Return the network in INT8 Q/DQ, and in FP16 around it where its operator set allows that.
+
+    Raises:
+        Unsupported: the quantiser refuses it, or it does not fit into FP16.
+    """
+    if inputs.ranges is None or plan.calibration is None:
+        raise ValueError(f"{plan.slot}: INT8 needs calibration and its ranges")
+    kept = (*inputs.keep_float, *plan.excluded)
+    model = cast_first(quantize(inputs.network, inputs.ranges, STYLE, plan.calibration, kept))
+    version = max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
+    return to_half(model, inputs.keep_float) if version >= _HALF_SCALES else model
+
+
+def cast_first(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose small-integer inputs become float32 before anything else is done with them.
+
+    What lies between such an input and its own cast only moves elements, so the values are the same.
+    """
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    casts = []
+    for value in graph.input:
+        if value.type.tensor_type.elem_type not in _SMALL:
+            continue
+        name = f"{value.name}_as_float"
+        if name in taken:
+            raise Unsupported(f"network: tensor name {name!r} is taken; rename it")
+        for node in graph.node:
+            node.input[:] = [name if one == value.name else one for one in node.input]
+        casts.append(helper.make_node("Cast", [value.name], [name], name=name, to=TensorProto.FLOAT))
+    if casts:
+        others = [value for value in graph.value_info if value.type.tensor_type.elem_type not in _SMALL]
+        nodes = [*casts, *graph.node]
+        del graph.value_info[:], graph.node[:]
+        graph.value_info.extend(others)
+        graph.node.extend(nodes)
+    return changed
