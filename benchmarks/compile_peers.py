@@ -30,6 +30,7 @@ from benchmarks.peer_compile import (
 from benchmarks.peer_report import Report, Row, as_json, as_markdown
 from benchmarks.peer_rounds import Times, Timing, median_ratio, time_rounds, top1
 from benchmarks.peer_systems.system import BASELINE, SYSTEMS, Job, Photos, Running, load_system
+from benchmarks.wheel_files import peers_cache
 from runtime.contracts.command import run_command
 from runtime.contracts.errors import StationFault
 
@@ -64,10 +65,9 @@ def measure(settings: Settings, work: Path, now: datetime) -> Report:
         raise StationFault(f"photos {settings.photos}: expected at least 4, found {len(paths)}; set --photos")
     calibrate, evaluate = paths[0::2], paths[1::2]
     device = fingerprint(now)
-    rows = {}
-    for model in settings.models:
-        prepared = in_child(prepare_model, model, calibrate, evaluate, work / model)
-        rows[model] = _measure_model(settings, model, prepared, read_photos(evaluate), work / model)
+    prepared = {name: in_child(prepare_model, name, calibrate, evaluate, work / name) for name in settings.models}
+    photos = read_photos(evaluate)
+    rows = {name: _measure_model(settings, name, model, photos, work / name) for name, model in prepared.items()}
     return Report(device=device, rounds=settings.rounds, threads=THREADS, calibrated_on=len(calibrate), models=rows)
 
 
@@ -149,7 +149,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     data = Path(os.environ.get("TOUCHSTONE_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    peers = Path(os.environ.get("TOUCHSTONE_PEERS", Path.home() / ".cache" / "touchstone-peers"))
     parser = argparse.ArgumentParser(prog="bench-compile peers", description="Our chosen variant against the peers.")
     parser.add_argument("--rounds", type=int, default=300, help="timed rounds a model (default: %(default)s)")
     parser.add_argument("--rest-ms", type=float, default=3.0, help="pause before every run (default: %(default)s)")
@@ -160,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bundle", metavar="MODEL=DIR", type=_bundle, action="append", default=[], help="our bundle, built before"
     )
-    parser.set_defaults(command=_run, venvs=peers)
+    parser.set_defaults(command=_run, venvs=peers_cache())
     return parser
 
 

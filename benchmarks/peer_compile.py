@@ -74,9 +74,8 @@ def read_photos(paths: Sequence[Path]) -> list[Photos]:
 
 def prepare_model(name: str, calibrate: Sequence[Path], evaluate: Sequence[Path], folder: Path) -> Prepared:
     """Export a model, link its calibration photos into a folder, and ask it about the evaluation photos."""
-    import torch  # takes seconds, and must stay out of the process that measures
-
-    from benchmarks.compile_models import MODELS, export_net
+    # torch takes seconds, and must stay out of the process that measures
+    from benchmarks.compile_models import MODELS, export_net, top1_of
 
     model = MODELS[name]()
     folder.mkdir(parents=True)
@@ -88,15 +87,13 @@ def prepare_model(name: str, calibrate: Sequence[Path], evaluate: Sequence[Path]
     images = np.concatenate([normalised(photo, mean, std) for photo in read_photos(calibrate)])
     np.save(folder / "calibration.npy", images)
     export_net(model, folder / "float.onnx")
-    with torch.inference_mode():
-        top1 = [int(model(torch.from_numpy(photo)).argmax()) for photo in read_photos(evaluate)]
     return Prepared(
         network=folder / "float.onnx",
         calibration=folder / "calibration.npy",
         photos=photos,
         mean=model.mean,
         std=model.std,
-        top1=tuple(top1),
+        top1=top1_of(model, read_photos(evaluate)),
     )
 
 

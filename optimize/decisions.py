@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from optimize.risk import Budget, Certificate, Rate, Scores, auc, certify, ladder, rate
+from optimize.risk import Budget, Certificate, Evaluation, Scores, auc, certify, ladder, rate
 from runtime.contracts.bundle import ANY_VIEW, Fusion, Thresholds
 from runtime.contracts.records import Prediction, Verdict
 from runtime.policy import decide, fuse
@@ -32,23 +32,6 @@ class Scored:
     logits: Mapping[str, Sequence[float]]
     group: str | None = None
     fold: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What evaluate shows, each rate with its exact 95 % interval.
-
-    ``far``: counterfeits called authentic. ``frr``: genuine items called suspect. ``genuine_review``: genuine items not
-    called authentic. ``review``: all items not called authentic, at the set's own prevalence. ``accuracy``: P >= 0.5
-    against the label, with no abstention.
-    """
-
-    far: Rate
-    frr: Rate
-    genuine_review: Rate
-    review: Rate
-    accuracy: Rate
-    auc: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

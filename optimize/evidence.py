@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from optimize.decisions import Evaluation
-from optimize.risk import Certificate
+from optimize.risk import Certificate, Evaluation
 from optimize.sources.imported import Parity
 
 EVIDENCE_FILE = "evidence.json"

@@ -12,14 +12,13 @@ import onnx
 from optimize import model as model_folder
 from optimize.evidence import SourceEvidence
 from optimize.head import HEAD_NODE, columns_of
+from optimize.import_cache import import_once
 from optimize.model import LISTING_NETWORK, MODEL_JSON, ModelSpec
 from optimize.sources.imported import Imported, Kind, SourceOptions
-from optimize.sources.source import import_source
+from optimize.step_cache import StepCache
 from runtime.contracts.bundle import ANY_VIEW, TensorSpec
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported
-
-LISTING_OF_MODEL = LISTING_NETWORK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,14 @@ class FloatModel:
 
 
 def open_model(
-    source: str, options: SourceOptions, photos: Sequence[Path], samples: Path | None, *, name: str | None, seed: int
+    source: str,
+    options: SourceOptions,
+    photos: Sequence[Path],
+    samples: Path | None,
+    cache: StepCache,
+    *,
+    name: str | None,
+    seed: int,
 ) -> FloatModel:
     """Open a MODEL folder, or import a source.
 
@@ -59,6 +65,7 @@ def open_model(
         options: what the source does not say itself.
         photos: real photos for the import's parity check.
         samples: the user's inputs for a model that takes no photos.
+        cache: of finished imports.
         name: of the bundle; ``None`` for the source's own.
         seed: of the split, where the source has none.
 
@@ -67,7 +74,7 @@ def open_model(
     """
     if (Path(source) / MODEL_JSON).exists():
         return _from_folder(Path(source), name)
-    return _from_import(import_source(source, options, photos, samples), name or _name_of(source), seed)
+    return _from_import(import_once(source, options, photos, samples, cache), name or _name_of(source), seed)
 
 
 def _from_folder(folder: Path, name: str | None) -> FloatModel:

@@ -19,7 +19,7 @@ from optimize.compiling import (
     inputs_digest,
     tool_versions,
 )
-from optimize.evidence import CandidateEvidence, Fidelity, Gate, Latency, VariantEvidence
+from optimize.evidence import CandidateEvidence, Fidelity, Gate, GateName, Latency, VariantEvidence
 from optimize.gate import SizeLimit, fidelity, fusion, latency, parity, size
 from optimize.groundwork import Groundwork
 from optimize.kernels import Coverage, fallbacks, kernels, quantisable_kernels
@@ -124,7 +124,8 @@ def freeze(
         for slot in _slots(target, ground, already_quantised):
             reason = target.unavailable(slot)
             if reason is not None:
-                frozen.append(_refused(name, slot, Gate(gate="ISA", passed=False, reason=reason)))
+                gate: GateName = "latency" if reason.startswith("latency: ") else "ISA"
+                frozen.append(_refused(name, slot, Gate(gate=gate, passed=False, reason=reason.partition(": ")[2])))
                 continue
             tasks.append(
                 Task(
@@ -279,21 +280,22 @@ def _check(one: Filled, attempt: Attempt | None, inputs: Inputs, already_quantis
     )
     if not found.alive:
         return found
-    found = replace(found, coverage=_coverage(found, target, inputs, excluded))
+    found = replace(found, coverage=_coverage(found, inputs, excluded))
     found = found.judged(fusion(found.coverage, precision))
     if not found.alive:
         return found
     return found.judged(_fallback(found, target, inputs))
 
 
-def _coverage(one: Frozen, target: Target, inputs: Inputs, excluded: Sequence[str]) -> Coverage | None:
+def _coverage(one: Frozen, inputs: Inputs, excluded: Sequence[str]) -> Coverage | None:
+    """Count kernels as the engine that judged it runs them; each tells in its own way."""
     assert one.shipped is not None
-    own = getattr(target, "kernels", None)  # an engine that is not ONNX Runtime counts its own
     kept = quantisable_kernels(inputs.network, (*inputs.keep_float, *excluded))
     try:
-        if own is not None:
-            counted: Coverage = own(one.shipped.file)
-            return Coverage(integer=counted.integer, floating=counted.floating, excluded=min(kept, counted.floating))
+        if one.shipped.judged_engine == "openvino":
+            from optimize.targets.openvino import kernels as openvino_kernels
+
+            return openvino_kernels(one.shipped.judged_file)
         return kernels(one.shipped.judged_file, kept=kept)
     except TouchstoneError:
         return None

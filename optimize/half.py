@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from runtime.contracts.errors import Unsupported
@@ -43,14 +43,34 @@ def to_half(model: onnx.ModelProto, keep_float: Sequence[str] = ()) -> onnx.Mode
     copy.CopyFrom(model)
     try:
         half: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True, node_block_list=list(keep_float))
-        sort_nodes(half.graph)
+        _drop_round_trips(half.graph)
+        _sort(half.graph)
         onnx.checker.check_model(half)
     except Exception as error:  # its failures share no base
         raise Unsupported(f"FP16: the converter refuses this network: {' '.join(str(error).split())[:300]}") from error
     return half
 
 
-def sort_nodes(graph: onnx.GraphProto) -> None:
+def _drop_round_trips(graph: onnx.GraphProto) -> None:
+    """Keep float32 float between nodes that stay in float: the converter casts it to FP16 and back in between."""
+    kinds = {node.output[0]: _cast_to(node) for node in graph.node if node.op_type == "Cast"}
+    source = {node.output[0]: node.input[0] for node in graph.node if kinds.get(node.output[0]) == TensorProto.FLOAT16}
+    floats = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    floats |= {value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    for node in graph.node:
+        if kinds.get(node.output[0]) == TensorProto.FLOAT and source.get(node.input[0]) in floats:
+            node.CopyFrom(helper.make_node("Identity", [source[node.input[0]]], list(node.output), name=node.name))
+    used = {name for node in graph.node for name in _read_by(node)} | {value.name for value in graph.output}
+    kept = [node for node in graph.node if node.op_type != "Cast" or node.output[0] in used]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _cast_to(node: onnx.NodeProto) -> int:
+    return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")
+
+
+def _sort(graph: onnx.GraphProto) -> None:
     """Put every node after those that it reads, in place: converters and quantisers append theirs at the end."""
     nodes = list(graph.node)
     producer = {name: number for number, node in enumerate(nodes) for name in node.output if name}

@@ -6,18 +6,24 @@ light, dark and print.
 
 from __future__ import annotations
 
+import html
 import io
 import itertools
+import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from optimize.evidence import LayerSensitivity
 from optimize.risk import rate
@@ -27,6 +33,7 @@ Array = npt.NDArray[np.float64]
 MOST_LAYERS = 25
 MOST_POINTS = 240
 BINS = 10
+_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEAST_PER_BIN = 8
 
 _INK, _MUTED, _LINE = "#010101", "#020202", "#030303"
@@ -36,7 +43,7 @@ _VARIABLES = {_INK: "--ink", _MUTED: "--muted", _LINE: "--line"} | {
 }
 _GENUINE, _COUNTERFEIT = _SERIES[0], _SERIES[1]
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "touchstone",
     "text.parse_math": False,
@@ -81,36 +88,46 @@ class Scores:
     suspect_from: float
 
 
-def pareto(points: Sequence[Point], axis: str) -> str:
-    """Draw latency against risk; a line joins the accepted variants that no other accepted one beats in both."""
-    figure, axes = _figure(1, 1, width=7.4, height=3.6)
-    best = sorted((p for p in points if p.accepted), key=lambda p: (p.latency_ms, p.risk))
-    front = [p for place, p in enumerate(best) if all(p.risk < q.risk for q in best[:place])]
-    (only,) = axes
-    only.plot([p.latency_ms for p in front], [p.risk for p in front], color=_MUTED, lw=1, ls="--", zorder=1)
-    marks = zip(points, itertools.cycle(_SERIES), itertools.cycle(_MARKERS), strict=False)
-    for point, colour, marker in marks:
-        words = "preferred" if point.preferred else "in the bundle" if point.accepted else "refused"
-        only.scatter(
-            [point.latency_ms],
-            [point.risk],
-            s=110 if point.preferred else 50,
-            marker="*" if point.preferred else marker,
-            facecolors=colour if point.accepted else "none",
-            edgecolors=colour,
-            label=f"{point.name} ({words})",
-            zorder=2,
-        )
-    only.set_xlim(left=0, right=max(p.latency_ms for p in points) * 1.15)
-    only.set_ylim(bottom=0, top=max(p.risk for p in points) * 1.25 or 1)
-    only.set_xlabel("p50 in ms on the machine that built it")
-    only.set_ylabel(axis)
-    only.grid(visible=True, lw=0.6)
-    only.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8)
-    figure.subplots_adjust(left=0.09, right=0.66, top=0.97, bottom=0.14)
-    return _svg(figure, f"{axis} against p50 latency, one point a variant", "pareto")
+@mpl.rc_context(_STYLE)
+def pareto(panels: Mapping[str, Sequence[Point]]) -> str:
+    """Draw latency against risk; a line joins the accepted variants that no other accepted one beats in both.
+
+    Args:
+        panels: by what its axis says, the same variants' points in every panel.
+    """
+    width = 4.1 * len(panels) + 2.6
+    figure, cells = _figure(1, len(panels), width=width, height=3.3)
+    for axes, (axis, points) in zip(cells, panels.items(), strict=True):
+        best = sorted((p for p in points if p.accepted), key=lambda p: (p.latency_ms, p.risk))
+        front = [p for place, p in enumerate(best) if all(p.risk < q.risk for q in best[:place])]
+        axes.plot([p.latency_ms for p in front], [p.risk for p in front], color=_MUTED, lw=1, ls="--", zorder=1)
+        for point, (colour, marker) in zip(points, _marks(), strict=False):
+            words = "preferred" if point.preferred else "in the bundle" if point.accepted else "refused"
+            axes.scatter(
+                [point.latency_ms],
+                [point.risk],
+                s=120 if point.preferred else 50,
+                marker="*" if point.preferred else marker,
+                facecolors=colour if point.accepted else "none",
+                edgecolors=colour,
+                label=f"{_shortened(point.name, 28)}\n({words})",
+                zorder=2,
+            )
+        axes.set_xlim(left=0, right=max(p.latency_ms for p in points) * 1.15)
+        axes.set_ylim(bottom=0, top=max(p.risk for p in points) * 1.25 or 1)
+        axes.set_xlabel("p50 in ms on the machine that built it")
+        axes.set_ylabel(axis)
+        axes.grid(visible=True, lw=0.6)
+    cells[-1].legend(loc="upper left", bbox_to_anchor=(1.03, 1.02), fontsize=8, labelspacing=0.7)
+    figure.subplots_adjust(left=0.65 / width, right=1 - 2.2 / width, top=0.96, bottom=0.15, wspace=0.24)
+    return _svg(figure, f"{' and '.join(panels)} against p50 latency, one point a variant", "pareto")
 
 
+def _marks() -> Iterator[tuple[str, str]]:
+    return zip(itertools.cycle(_SERIES), itertools.cycle(_MARKERS), strict=False)
+
+
+@mpl.rc_context(_STYLE)
 def risk_coverage(variants: Sequence[Scores], prevalence: float | None) -> str:
     """Draw the share of counterfeits among accepted items against the share of items accepted.
 
@@ -119,14 +136,20 @@ def risk_coverage(variants: Sequence[Scores], prevalence: float | None) -> str:
         prevalence: to weigh the classes to; ``None`` for the items' own.
     """
     figure, (axes,) = _figure(1, 1, width=7.4, height=3.4)
-    for scores, colour, line in zip(variants, itertools.cycle(_SERIES), itertools.cycle(("-", "--", "-.", ":"))):
+    at_thresholds: list[float] = []
+    for scores, colour, line in zip(
+        variants, itertools.cycle(_SERIES), itertools.cycle(("-", "--", "-.", ":")), strict=False
+    ):
         coverage, risk, at = curve(scores, prevalence)
         axes.plot(coverage * 100, risk * 100, color=colour, ls=line, label=scores.name, drawstyle="steps-post")
         if at is not None:
+            at_thresholds.append(at[1] * 100)
             axes.plot([at[0] * 100], [at[1] * 100], marker="o", ms=7, mfc="none", mec=colour, ls="none")
     axes.plot([], [], marker="o", ms=7, mfc="none", mec=_MUTED, ls="none", label="at the threshold")
     axes.set_xlim(0, 100)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(
+        0, max(4 * max(at_thresholds, default=25.0), 1.0)
+    )  # the steep end, where all is accepted, says little
     axes.set_xlabel("coverage: % of items called authentic")
     axes.set_ylabel("% counterfeit among them")
     axes.grid(visible=True, lw=0.6)
@@ -155,14 +178,13 @@ def curve(scores: Scores, prevalence: float | None) -> tuple[Array, Array, tuple
     return coverage[kept], risk[kept], at
 
 
+@mpl.rc_context(_STYLE)
 def reliability(variants: Sequence[Scores]) -> str:
     """Draw observed against stated P(counterfeit), in bins of equally many items, with exact 95 % intervals."""
     figure, cells = _grid(len(variants), height=2.3)
     for axes, scores in zip(cells, variants, strict=True):
         axes.plot([0, 1], [0, 1], color=_MUTED, lw=0.8, ls="--")
-        bins = np.array_split(
-            np.argsort(scores.p, kind="stable"), max(min(BINS, scores.p.size // LEAST_PER_BIN), 1)
-        )
+        bins = np.array_split(np.argsort(scores.p, kind="stable"), max(min(BINS, scores.p.size // LEAST_PER_BIN), 1))
         found = [rate(int(scores.counterfeit[chosen].sum()), chosen.size) for chosen in bins]
         stated = [float(scores.p[chosen].mean()) for chosen in bins]
         values = np.array([one.value for one in found])
@@ -171,38 +193,45 @@ def reliability(variants: Sequence[Scores]) -> str:
         axes.set_title(_shortened(scores.name, 30), loc="left")
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
+        axes.set_xticks(_TICKS)
+        axes.set_yticks(_TICKS)
         axes.grid(visible=True, lw=0.6)
     figure.supxlabel("stated P(counterfeit)", fontsize=9)
-    figure.supylabel("observed share", fontsize=9)
+    figure.supylabel("observed share", fontsize=9, x=0.005, ha="left")
     return _svg(figure, "observed share of counterfeits against stated probability, a panel a variant", "reliability")
 
 
+@mpl.rc_context(_STYLE)
 def histograms(panels: Sequence[Scores], what: str) -> str:
     """Draw scores by class, a panel a variant or a group; lines stand at the thresholds."""
     figure, cells = _grid(len(panels), height=1.9)
     edges = np.linspace(0, 1, 31)
     for axes, scores in zip(cells, panels, strict=True):
-        for chosen, colour, hatch, label in (
-            (~scores.counterfeit, _GENUINE, "", "genuine"),
-            (scores.counterfeit, _COUNTERFEIT, "////", "counterfeit"),
-        ):
+        for chosen, colour, hatch in ((~scores.counterfeit, _GENUINE, ""), (scores.counterfeit, _COUNTERFEIT, "////")):
             counts, _ = np.histogram(scores.p[chosen], edges)
-            axes.stairs(
-                counts, edges, fill=not hatch, color=colour, hatch=hatch, lw=1, label=f"{label} ({chosen.sum()})"
-            )
+            axes.stairs(counts, edges, fill=not hatch, color=colour, hatch=hatch, lw=1)
         for place, line in ((scores.authentic_below, "-"), (scores.suspect_from, ":")):
             axes.axvline(place, color=_INK, lw=1, ls=line)
+        top = 10 ** math.ceil(math.log10(max(scores.p.size, 2)))
         axes.set_yscale("symlog", linthresh=1)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, top)
+        axes.set_yticks([0, *(10**power for power in range(round(math.log10(top)) + 1))], minor=False)
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_title(_shortened(scores.name, 30), loc="left")
+        genuine = int((~scores.counterfeit).sum())
+        axes.set_title(f"{_shortened(scores.name, 28)} ({genuine} + {scores.p.size - genuine})", loc="left")
         axes.set_xlim(0, 1)
-        axes.legend(loc="upper center", fontsize=7)
-    figure.supxlabel("P(counterfeit)", fontsize=9)
-    figure.supylabel("items", fontsize=9)
+        axes.set_xticks(_TICKS)
+    kinds = [Patch(color=_GENUINE), Patch(edgecolor=_COUNTERFEIT, fill=False, hatch="////")]
+    lines = [Line2D([], [], color=_INK, lw=1, ls=line) for line in ("-", ":")]
+    words = ("genuine", "counterfeit", "authentic below", "suspect from")
+    figure.legend([*kinds, *lines], words, loc="lower left", ncols=4, fontsize=8, bbox_to_anchor=(0.0, 0.0))
+    figure.supxlabel("P(counterfeit)", fontsize=9, x=0.8)
+    figure.supylabel("items", fontsize=9, x=0.005, ha="left")
     return _svg(figure, f"histograms of P(counterfeit) by class, a panel a {what}", f"scores-{what}")
 
 
+@mpl.rc_context(_STYLE)
 def sensitivity(layers: Sequence[LayerSensitivity]) -> str:
     """Draw what the most harmful layers add, and their signal to quantisation noise."""
     shown = list(layers[:MOST_LAYERS])
@@ -215,16 +244,16 @@ def sensitivity(layers: Sequence[LayerSensitivity]) -> str:
     right.set_yticks([])
     right.set_xlabel("SQNR of its output in dB")
     for axes in (left, right):
-        axes.invert_yaxis()
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(visible=True, axis="x", lw=0.6)
     figure.subplots_adjust(left=0.36, right=0.985, top=0.985, bottom=0.5 / (0.9 + 0.2 * len(shown)), wspace=0.08)
     return _svg(figure, "noise that each layer adds and its signal to quantisation noise", "sensitivity")
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height))
-        return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+    figure = Figure(figsize=(width, height))
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
 def _grid(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
@@ -235,7 +264,12 @@ def _grid(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
     for spare in cells[count:]:
         spare.remove()
     figure.subplots_adjust(
-        left=0.62 / (3.1 * columns + 0.4), right=0.985, top=1 - 0.25 / whole, bottom=0.55 / whole, hspace=0.42, wspace=0.22
+        left=0.85 / (3.1 * columns + 0.4),
+        right=0.985,
+        top=1 - 0.25 / whole,
+        bottom=0.55 / whole,
+        hspace=0.42,
+        wspace=0.22,
     )
     return figure, cells[:count]
 
@@ -248,12 +282,13 @@ def _shortened(text: str, most: int) -> str:
 def _svg(figure: Figure, label: str, prefix: str) -> str:
     """Return a figure as an ``<svg>`` element whose ids are its own, whose colours are the page's."""
     out = io.StringIO()
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # the reader's fonts draw it, not ours
         figure.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
     text = out.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<defs>\s*<style.*?</defs>\s*", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r'(?<= id=")|(?<=href="#)|(?<=url\(#)', f"{prefix}-", text)
     for mark, variable in _VARIABLES.items():
@@ -261,7 +296,9 @@ def _svg(figure: Figure, label: str, prefix: str) -> str:
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
     assert size is not None
     width = f'style="max-width: {float(size[1]) * 1.33:.0f}px"'
-    text = re.sub(r'<svg [^>]*>', f'<svg role="img" aria-label="{label}" {width} {size[0]}>', text, count=1)
+    text = re.sub(
+        r"<svg [^>]*>", f'<svg role="img" aria-label="{html.escape(label)}" {width} {size[0]}>', text, count=1
+    )
     return re.sub(r"\n\s*", "\n", text)
 
 

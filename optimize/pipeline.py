@@ -54,10 +54,10 @@ def build(recipe: Recipe, *, now: datetime, progress: StepProgress) -> tuple[Bun
     for target in recipe.targets:
         load_target(target).require()
     dataset = open_data(recipe.data) if recipe.data else None
-    model = _open(recipe, dataset)
-    budget_s = recipe.search.time_budget_s
     cache = StepCache(Path(recipe.search.cache) if recipe.search.cache else default_cache())
     cache.sweep()
+    model = _open(recipe, dataset, cache)
+    budget_s = recipe.search.time_budget_s
     with closing(Processes(recipe.search.workers)) as executor:
         bench = Workbench(
             cache=cache,
@@ -74,14 +74,14 @@ def build(recipe: Recipe, *, now: datetime, progress: StepProgress) -> tuple[Bun
         return build_by_fidelity(model, Path(recipe.samples), recipe, bench, now)
 
 
-def _open(recipe: Recipe, dataset: Dataset | None) -> FloatModel:
+def _open(recipe: Recipe, dataset: Dataset | None, cache: StepCache) -> FloatModel:
     samples = Path(recipe.samples) if recipe.samples else None
     if samples is not None and not samples.exists():
         raise Unsupported(f"--samples {samples}: there is no such file or folder")
     photos = [photo.path for item in dataset.items for photo in item.photos][:PARITY_PHOTOS] if dataset else []
     if not photos and samples is not None and has_photos(samples):
         photos = photos_in(samples)[:PARITY_PHOTOS]
-    model = open_model(recipe.source, _options(recipe), photos, samples, name=recipe.name, seed=recipe.seed)
+    model = open_model(recipe.source, _options(recipe), photos, samples, cache, name=recipe.name, seed=recipe.seed)
     if dataset is not None and model.kind != "authenticator" and samples is None:
         raise Unsupported(_what_is_needed(model))
     return model

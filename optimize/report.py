@@ -84,8 +84,7 @@ def _claim_lines(evidence: Evidence) -> Iterator[str]:
         )
         return
     yield (
-        f"  budget   at most {budget_text(claims.max_missed)} of counterfeits missed, "
-        f"with {confidence_text(claims)}"
+        f"  budget   at most {budget_text(claims.max_missed)} of counterfeits missed, with {confidence_text(claims)}"
     )
     if claims.groups:
         yield f"           the same in each of {len(claims.groups)} groups: {', '.join(claims.groups)}"
@@ -162,6 +161,7 @@ def _baseline_lines(evidence: Evidence) -> Iterator[str]:
         yield f"  colour statistics alone reach AUC {evidence.colour_baseline_auc:.3f} (a baseline, not a model)"
     if evidence.listing is not None and evidence.claims is not None:
         listing, claims = evidence.listing, evidence.claims
-        yield f"  listing model: AUC {number(listing.auc, 3)}; {listing.honest_review:.1%} of honest listings go to review"
+        reviewed = f"{listing.honest_review:.1%} of honest listings go to review"
+        yield f"  listing model: AUC {number(listing.auc, 3)}; {reviewed}"
         alpha = 1 - claims.confidence
         yield f"    {certificate_text(listing.certificate, claims.max_missed_fraud, alpha, 'frauds')}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Scores = npt.NDArray[np.float64]
 
@@ -74,22 +74,39 @@ class Certificate:
     rungs: tuple[Rung, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What evaluate shows, each rate with its exact 95 % interval.
+
+    ``far``: counterfeits called authentic. ``frr``: genuine items called suspect. ``genuine_review``: genuine items not
+    called authentic. ``review``: all items not called authentic, at the set's own prevalence. ``accuracy``: P >= 0.5
+    against the label, with no abstention.
+    """
+
+    far: Rate
+    frr: Rate
+    genuine_review: Rate
+    review: Rate
+    accuracy: Rate
+    auc: float | None
+
+
 def rate(count: int, n: int, confidence: float = 0.95) -> Rate:
     """Return ``count / n`` with its exact interval; [0, 1] where ``n`` is 0."""
     tail = (1 - confidence) / 2
-    low = float(stats.beta.ppf(tail, count, n - count + 1)) if count else 0.0
-    high = float(stats.beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
+    low = float(special.betaincinv(count, n - count + 1, tail)) if count else 0.0
+    high = float(special.betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
     return Rate(count=count, n=n, low=low, high=high, confidence=confidence)
 
 
 def upper_bound(misses: int, n: int, alpha: float) -> float:
     """Return the exact one-sided upper bound of a rate after ``misses`` in ``n``, wrong with probability ``alpha``."""
-    return float(stats.beta.ppf(1 - alpha, misses + 1, n - misses)) if misses < n else 1.0
+    return float(special.betaincinv(misses + 1, n - misses, 1 - alpha)) if misses < n else 1.0
 
 
 def p_value(misses: int, n: int, max_missed: float) -> float:
     """Return P(at most ``misses`` of ``n`` | true rate = ``max_missed``): small means that the budget holds."""
-    return float(stats.binom.cdf(misses, n, max_missed))
+    return float(special.bdtr(misses, n, max_missed))
 
 
 def items_needed(budget: Budget, misses: int = 0) -> int:
@@ -117,7 +134,7 @@ def allowed_misses(n: int, budget: Budget) -> int:
 def power(n: int, budget: Budget, true_rate: float) -> float:
     """Return the chance that a model with this true missed rate is certified on ``n`` counterfeits."""
     allowed = allowed_misses(n, budget)
-    return float(stats.binom.cdf(allowed, n, true_rate)) if allowed >= 0 else 0.0
+    return float(special.bdtr(allowed, n, true_rate)) if allowed >= 0 else 0.0
 
 
 def ladder(counterfeit_scores: Scores, max_missed: float) -> tuple[float, ...]:
@@ -250,6 +267,7 @@ def auc(positive: Scores, negative: Scores) -> float | None:
     """Return the area under the ROC curve (Mann-Whitney, ties count half); ``None`` where a class is empty."""
     if not positive.size or not negative.size:
         return None
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
+    _, place, count = np.unique(np.concatenate([positive, negative]), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place]  # ties share their mean rank
     u = ranks[: positive.size].sum() - positive.size * (positive.size + 1) / 2
     return float(u / (positive.size * negative.size))

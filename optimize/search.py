@@ -107,6 +107,11 @@ class _Entry:
     def alive(self) -> bool:
         return not self.outcome
 
+    @property
+    def inputs(self) -> int:
+        """How many inputs it has been compared on."""
+        return self.compared.fidelity.inputs if self.compared and self.compared.fidelity else 0
+
     def candidate(self) -> Candidate:
         task = self.task
         return Candidate(
@@ -138,7 +143,7 @@ class _Field:
         """Drop the worse half; at least one stays."""
         ranked = self.alive()
         for entry in ranked[max(math.ceil(len(ranked) / 2), 1) :]:
-            entry.outcome = f"dropped after {entry.compared.fidelity.inputs} inputs" if _known(entry) else "dropped"
+            entry.outcome = f"dropped after {entry.inputs} inputs"
 
 
 def search(tasks: Sequence[Task], bench: Workbench) -> list[Filled]:
@@ -268,11 +273,7 @@ def _evidence(entry: _Entry) -> CandidateEvidence:
         target=entry.task.target,
         calibration=entry.plan.calibration,
         excluded=len(entry.plan.excluded),
-        inputs=entry.compared.fidelity.inputs if _known(entry) else 0,
+        inputs=entry.inputs,
         harm=harm if math.isfinite(harm) else None,
         outcome=entry.outcome,
     )
-
-
-def _known(entry: _Entry) -> bool:
-    return entry.compared is not None and entry.compared.fidelity is not None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from optimize.evidence import Claims, Evidence, Latency, VariantEvidence
+from optimize.evidence import Claims, Latency, ListingEvidence, VariantEvidence
 from optimize.risk import Certificate, Rate, upper_bound
 
 _MOST_NAMES = 6
@@ -22,6 +22,22 @@ def certificate_text(certificate: Certificate, max_missed: float, alpha: float, 
     return (
         f"NOT PROVED with {certificate.n} {what}: {certificate.more_counterfeits:,} more without a further miss are "
         f"needed for {budget_text(max_missed)}; until then everything goes to an expert"
+    )
+
+
+def listing_text(listing: ListingEvidence, claims: Claims) -> str:
+    """Say what the listing model does, and what was proved of it on its own error level."""
+    found = listing.certificate
+    text = f"The listing model has an AUC of {number(listing.auc, 3)}, and sends {percent(listing.honest_review)} of "
+    text += "honest listings to an expert; "
+    if found.certified:
+        return (
+            f"{text}it missed {found.misses} of {found.n:,} frauds, so at most {percent(found.upper_bound)} with "
+            f"{claims.confidence:.0%} confidence, a claim of its own."
+        )
+    return (
+        f"{text}nothing was proved with {found.n:,} frauds, {found.more_counterfeits:,} more would be needed for a "
+        f"missed share of {budget_text(claims.max_missed_fraud)}."
     )
 
 
@@ -126,42 +142,12 @@ def counterfeits_among_accepted(variant: VariantEvidence, claims: Claims) -> flo
 
 def confidence_text(claims: Claims) -> str:
     """Say with what confidence the claims hold, together and each."""
-    return f"{claims.confidence:.0%} confidence over {claims.claims} claims (error level {claims.alpha_per_claim:.2%} each)"
+    each = f"error level {claims.alpha_per_claim:.2%} each"
+    return f"{claims.confidence:.0%} confidence over {claims.claims} claims ({each})"
 
 
-def needs(evidence: Evidence) -> Iterator[str]:
-    """Yield what the bundle's claims would still need, the most important first."""
-    claims = evidence.claims
-    decided = [one for one in evidence.variants if one.decision is not None]
-    if claims is not None:
-        more = {one.name: one.decision.certificate.more_counterfeits for one in decided if one.decision}
-        if any(more.values()):
-            least = min(count for count in more.values() if count)
-            yield (
-                f"{least:,} or more further counterfeits without a miss, to prove the budget for "
-                f"{_names([name for name, count in more.items() if count])}"
-            )
-        genuine = {
-            one.name: one.decision.review.more_genuine for one in decided if one.decision and one.decision.review
-        }
-        if any(genuine.values()):
-            least = min(count for count in genuine.values() if count)
-            yield f"{least:,} or more further genuine items, to prove the review budget for " + _names(
-                [name for name, count in genuine.items() if count]
-            )
-        small = sorted({item.group for item in evidence.reported if item.group} - set(claims.groups))
-        if claims.groups and small:
-            yield f"more counterfeits of {_names(small)}, which have no claim of their own"
-    for execution, text in (
-        ("untimed", "timing on a device of its kind for {}"),
-        ("unverified", "a first run on a device of its kind for {}"),
-    ):
-        names = [one.name for one in evidence.variants if one.accepted and one.execution == execution]
-        if names:
-            yield text.format(_names(names))
-
-
-def _names(names: list[str]) -> str:
+def names_text(names: Sequence[str]) -> str:
+    """Join names as one says them; a long list is cut."""
     if len(names) == 1:
         return names[0]
     if len(names) > _MOST_NAMES:

@@ -85,5 +85,5 @@ def candidates(tidied: Modern) -> Iterator[Modern]:
     else:
         converted.metadata_props.extend(tidied.network.metadata_props)
         yield Modern(network=converted, notes=(*tidied.notes, f"converted from opset {opset} to {OPSET}"))
-        why = f"converted to {OPSET} it does not agree with its source"
+        why = f"converted to {OPSET} it does not run, or does not agree with its source"
     yield Modern(network=tidied.network, notes=(*tidied.notes, f"kept at opset {opset}: {why}"))

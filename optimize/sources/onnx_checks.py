@@ -19,7 +19,7 @@ MAX_BYTES = 2**31 - 2**24
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _MASKING = {"Add", "Where", "Max", "Min", "Clip", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal"}
-"""Operators for which infinity is an honest constant: attention masks, bounds."""
+"""Operators for which infinity is an honest constant: attention masks, bounds. One number alone is no weight."""
 _INTEGER_OPS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
 _INTEGER_PREFIXES = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "DynamicQuantize", "MatMulNBits")
 
@@ -82,7 +82,7 @@ def _check_weights(model: onnx.ModelProto, name: str) -> None:
         values = array_of(tensor)
         if np.isnan(values).any():
             raise Unsupported(f"{name}: weight {where!r} holds NaN; train or export it again")
-        if np.isinf(values).any() and not _is_mask(model, where):
+        if np.isinf(values).any() and values.size > 1 and not _is_mask(model, where):
             raise Unsupported(f"{name}: weight {where!r} holds infinity; train or export it again")
 
 

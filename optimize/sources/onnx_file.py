@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, uses_external_data
 
@@ -81,7 +80,7 @@ def parse_onnx(data: bytes, name: str) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's errors share no other base
         raise Unsupported(f"{name}: not an ONNX file ({one_line(error)}); give a file that onnx.save wrote") from error
     if not model.graph.node or not model.ir_version:
         raise Unsupported(f"{name}: not an ONNX file (it holds no graph); give a file that onnx.save wrote")

@@ -67,8 +67,8 @@ class Session:
     def _spec(self, one: ort.NodeArg, side: str) -> TensorSpec:
         if one.type not in _DTYPES:
             raise Unsupported(
-                f"{self.name}: {side} {one.name!r} is {one.type}, expected a tensor of numbers; "
-                "export it without maps, sequences and text (for scikit-learn: zipmap=False, or give the estimator)"
+                f"{self.name}: {side} {one.name!r} is {one.type}, expected a tensor of numbers (float of 16 to 64 "
+                "bits, integer of 8 to 64, bool); export it so (for scikit-learn: zipmap=False, or give the estimator)"
             )
         shape = tuple(dim if isinstance(dim, int) and dim >= 0 else None for dim in one.shape)
         return TensorSpec(name=one.name, dtype=_DTYPES[one.type], shape=shape)

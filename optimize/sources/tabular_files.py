@@ -33,7 +33,7 @@ def load_estimator(path: Path) -> object:
 def _lightgbm(path: Path) -> object:
     lightgbm = _installed("lightgbm", path)
     try:
-        return lightgbm.Booster(model_file=str(path), params={"verbosity": -1})
+        return lightgbm.Booster(model_file=str(path))
     except lightgbm.basic.LightGBMError as error:
         raise _wrong(path, "a model that LightGBM's save_model wrote", error) from error
 

@@ -139,7 +139,8 @@ def _min_max(graph: TableGraph, rows: Table, step: Any) -> Table:
 def _impute(graph: TableGraph, rows: Table, step: Any) -> Table:
     if np.asarray(step.statistics_).dtype.kind not in "fiu":
         raise Unsupported("SimpleImputer: it fills in text; every column must be a number, so encode them beforehand")
-    statistics = np.asarray(step.statistics_, np.float64)
+    # it fills in what it found in the type that it was fitted on: of float32, the rounded value
+    statistics = np.asarray(step.statistics_).astype(getattr(step, "_fill_dtype", np.float64)).astype(np.float64)
     kept = np.arange(rows.width) if step.keep_empty_features else np.flatnonzero(~np.isnan(statistics))
     there = graph.columns(rows, kept)
     filled = graph.op(

@@ -109,7 +109,7 @@ class Target(Protocol):
         ...
 
     def unavailable(self, slot: Slot) -> str | None:
-        """Return why this machine cannot judge a slot (no such precision, no such ISA); ``None`` where it can."""
+        """Return the gate that fails and why, "ISA: ..." or "latency: ...", where this machine cannot judge a slot."""
         ...
 
     def compile(self, slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:

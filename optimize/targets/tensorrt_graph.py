@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from optimize.half import to_half
 from optimize.quantize import QdqStyle, quantize
 from optimize.targets.target import Inputs, Plan
+from optimize.unsigned import to_unsigned
 from runtime.contracts.errors import Unsupported
 
 STYLE = QdqStyle(activation="int8", for_tensorrt=True)
@@ -29,8 +30,11 @@ def half_network(inputs: Inputs) -> onnx.ModelProto:
     return to_half(cast_first(onnx.load(inputs.network)), inputs.keep_float)
 
 
-def int8_network(plan: Plan, inputs: Inputs) -> onnx.ModelProto:
-    """Return the network in INT8 Q/DQ, and in FP16 around it where its operator set allows that.
+def int8_networks(plan: Plan, inputs: Inputs) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Return the network in INT8 Q/DQ, in FP16 around it where its operator set allows that; and what is judged for it.
+
+    That is its unsigned twin in float32: x86 saturates on signed files, and ONNX Runtime's fused kernels multiply FP16
+    scales in FP16, where they vanish (EfficientNet-Lite0 came out as noise).
 
     Raises:
         Unsupported: the quantiser refuses it, or it does not fit into FP16.
@@ -40,7 +44,8 @@ def int8_network(plan: Plan, inputs: Inputs) -> onnx.ModelProto:
     kept = (*inputs.keep_float, *plan.excluded)
     model = cast_first(quantize(inputs.network, inputs.ranges, STYLE, plan.calibration, kept))
     version = max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
-    return to_half(model, inputs.keep_float) if version >= _HALF_SCALES else model
+    half = to_half(model, inputs.keep_float) if version >= _HALF_SCALES else model
+    return half, to_unsigned(model)
 
 
 def cast_first(model: onnx.ModelProto) -> onnx.ModelProto:

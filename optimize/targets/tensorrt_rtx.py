@@ -1,7 +1,7 @@
 """NVIDIA RTX stations: engines built ahead of time with no GPU, portable to every generation from Ampere on.
 
-No GPU ran them here: built, execution unverified. What is judged on this machine is the ONNX that the engine was built
-from, run by ONNX Runtime; a station lets the golden samples decide before it serves the engine. FP16 is the default,
+No GPU ran them here: built, execution unverified. What is judged on this machine is an ONNX of the same arithmetic, run
+by ONNX Runtime; a station lets the golden samples decide before it serves the engine. FP16 is the default,
 because NVIDIA's support matrix lists INT8 only for weights there: INT8 wins by measurement on a GPU or not at all.
 Engines are the one thing here whose bytes differ from build to build: the builder is not deterministic.
 """
@@ -12,8 +12,7 @@ from pathlib import Path
 
 from optimize.onnx_bytes import onnx_bytes, save_onnx
 from optimize.targets.target import Compiled, Inputs, Plan, Slot
-from optimize.targets.tensorrt_graph import half_network, int8_network
-from optimize.unfused import unfused
+from optimize.targets.tensorrt_graph import half_network, int8_networks
 from runtime.backends.cuda import gpu_missing
 from runtime.backends.tensorrt import build_engine, engine_malformed, installed_library
 from runtime.contracts.errors import Unsupported
@@ -63,11 +62,14 @@ def compile(slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:  
     Raises:
         Unsupported: the network does not fit into FP16, or TensorRT-RTX refuses a node of it.
     """
-    network = half_network(inputs) if slot.name == FP16 else int8_network(plan, inputs)
-    file, judged = folder / f"{slot.name}.engine", folder / f"{slot.name}.onnx"
+    if slot.name == FP16:
+        network = judged = half_network(inputs)
+    else:
+        network, judged = int8_networks(plan, inputs)
+    file, twin = folder / f"{slot.name}.engine", folder / f"{slot.name}.onnx"
     file.write_bytes(build_engine(installed_library((ENGINE,)), onnx_bytes(network), slot.name))
-    save_onnx(network if slot.name == FP16 else unfused(network), judged)
-    return Compiled(file=file, judged_engine="onnxruntime", judged_file=judged)
+    save_onnx(judged, twin)
+    return Compiled(file=file, judged_engine="onnxruntime", judged_file=twin)
 
 
 def check(slot: Slot, compiled: Compiled, inputs: Inputs) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Torch-TensorRT path, for a torch module that should stay one: compiled on the machine with the GPU, in FP16.
+"""The Torch-TensorRT path, for a torch module that should stay one: compiled on the machine with the GPU.
 
 Built, execution unverified: no GPU ran it here. It makes no variant of a bundle; bundles carry the ONNX of
 ``optimize.targets.tensorrt``, from which the same engine is built without torch.
@@ -17,7 +17,7 @@ def compile_module(module: Any, example: Any) -> Any:
     """Compile a torch module for this machine's GPU.
 
     Args:
-        module: a ``torch.nn.Module`` in evaluation mode, on the GPU.
+        module: a ``torch.nn.Module`` in evaluation mode, on the GPU; it keeps the types that it has.
         example: one batch that it takes, a ``torch.Tensor`` on the GPU; its shape is the only one that will run.
 
     Returns:
@@ -34,6 +34,6 @@ def compile_module(module: Any, example: Any) -> Any:
     except (ImportError, OSError) as error:  # OSError: a shared library of TensorRT
         raise Unsupported(f"Torch-TensorRT: {error}; pip install torch-tensorrt tensorrt") from error
     try:
-        return library.compile(module.half(), ir="dynamo", inputs=[example])
+        return library.compile(module, ir="dynamo", inputs=[example])
     except Exception as error:  # its errors share no other base
         raise Unsupported(f"Torch-TensorRT refuses this module: {' '.join(str(error).split())[:300]}") from error

@@ -56,8 +56,8 @@ def unavailable(slot: Slot) -> str | None:
     if not lacking:
         return None
     return (
-        f"ISA: this CPU has none of {', '.join(lacking)}, so what {slot.name} does there cannot be measured here; build "
-        "on a CPU like the stations'"
+        f"ISA: this CPU has none of {', '.join(lacking)}, so what {slot.name} does there cannot be measured here; "
+        "build on a CPU like the stations'"
     )
 
 

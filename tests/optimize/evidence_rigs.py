@@ -89,7 +89,9 @@ def decided(noise: float, claims: Claims, reported: int) -> tuple[Decided, tuple
     evaluate = items("e", dict.fromkeys(GROUPS, reported // 6), 3, noise) if reported else []
     tested = items("t", GROUPS, 2, noise)
     if noise > 2:  # its ranges do not fit what it was certified on
-        tested = [dataclasses.replace(one, logits={ANY_VIEW: [-30.0]}) if n % 40 == 1 else one for n, one in enumerate(tested)]
+        tested = [
+            dataclasses.replace(one, logits={ANY_VIEW: [-30.0]}) if n % 40 == 1 else one for n, one in enumerate(tested)
+        ]
     found = decide_split(
         items("c", dict.fromkeys(GROUPS, 200), 1, noise),
         tested,

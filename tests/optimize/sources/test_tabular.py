@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from optimize.sources.imported import Imported, SourceOptions
 from optimize.sources.tabular import MAX_ERROR, import_estimator
@@ -122,6 +123,13 @@ ONE_OF_A_KIND: Mapping[str, Callable[[], Any]] = {
     "four hundred trees": lambda: lightgbm.LGBMClassifier(n_estimators=400, num_leaves=8, n_jobs=1, verbose=-1),
     "calibrated twice": lambda: CalibratedClassifierCV(CalibratedClassifierCV(lgbm(), cv=2), method="isotonic", cv=2),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small fits on a busy machine wait for each other's threads far longer than they compute."""
+    with threadpool_limits(1):
+        yield
 
 
 @cache
