@@ -27,7 +27,7 @@ def preferred(evidence: Evidence) -> Decision:
 
 
 def int8_against_float(evidence: Evidence) -> tuple[float, float]:
-    """Return the fastest INT8 variant's share of its float baseline's latency, and the AUC that it gains; NaN if none."""
+    """Return what the fastest INT8 takes of its float baseline's latency, and the AUC that it gains; NaN if none."""
     timed = [
         (one.latency.ratio, one)
         for one in evidence.variants

@@ -8,14 +8,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Protocol, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-
-_IGNORE_CTRL_C = (signal.SIGINT, signal.SIG_IGN)  # the parent decides
 
 
 class Executor(Protocol):
@@ -80,7 +80,8 @@ class Processes:
     def _submit(self, function: Callable[[Job], Result], job: Job) -> Future[Result]:
         try:
             self._pool = self._pool or _pool(self._workers)
-            return self._pool.submit(function, job)
+            with _deaf_to_ctrl_c():
+                return self._pool.submit(function, job)
         except BrokenExecutor as error:
             failed: Future[Result] = Future()
             failed.set_exception(error)
@@ -90,12 +91,23 @@ class Processes:
         self.close()
         with _pool(1) as pool:
             try:
-                return pool.submit(function, job).result()
+                with _deaf_to_ctrl_c():
+                    future = pool.submit(function, job)
+                return future.result()
             except BrokenExecutor:
                 return None
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=signal.signal, initargs=_IGNORE_CTRL_C
-    )
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes that start here inherit that they never see Ctrl-C, from their first instruction: we decide."""
+    resource_tracker.ensure_running()  # as it starts, it takes our mask off again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -166,8 +166,8 @@ def _claimed(evidence: Evidence) -> Iterator[str]:
     if share is not None and claims.prevalence is not None:
         yield (
             f"- Of the items called authentic at most {percent(share)} are counterfeit, if "
-            f"{budget_text(claims.prevalence)} of all items are: that prevalence is assumed, not measured, and another one "
-            "gives another share."
+            f"{budget_text(claims.prevalence)} of all items are: that prevalence is assumed, not measured, and another "
+            "one gives another share."
         )
     yield f"\nAll of these together hold with {confidence_text(claims)}, for items drawn like the certify items."
     if evidence.cross_fitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightgbm
@@ -70,10 +71,17 @@ def _tree(root: dict[str, Any], zero_is_missing: dict[int, bool]) -> Tree:
             raise Unsupported(f"LightGBM: it splits column {column} on categories; encode them as numbers and retrain")
         left, right = nodes_made, nodes_made + 1
         nodes_made += 2
-        nodes[number] = (column, float(threshold), left, right, _missing_left(node, zero_is_missing), 0.0)
+        nodes[number] = (column, _threshold(float(threshold)), left, right, _missing_left(node, zero_is_missing), 0.0)
         waiting += [(node["left_child"], left), (node["right_child"], right)]
     feature, split, left_of, right_of, missing, value = (np.array(column) for column in zip(*nodes, strict=True))
     return Tree(feature=feature, threshold=split, left=left_of, right=right_of, missing_left=missing, value=value)
+
+
+def _threshold(stored: float) -> float:
+    """Return a threshold that sends what LightGBM calls zero, both ends included, to where it sends 0.0."""
+    if -ZERO <= stored < 0.0:
+        return math.nextafter(-ZERO, -math.inf)
+    return ZERO if 0.0 <= stored < ZERO else stored
 
 
 def _missing_left(node: dict[str, Any], zero_is_missing: dict[int, bool]) -> bool:
