@@ -64,18 +64,13 @@ def collect_ranges(
         progress: called with (feeds done, feeds in both passes).
 
     Raises:
-        Unsupported: a tensor is never finite on these feeds.
+        Unsupported: a tensor is not finite on these feeds.
     """
     model = onnx.load(network)
     names = float_tensors(model)
     steps = _Steps(samples, progress)
     low, high, means = _extremes(model, names, steps)
-    bad = [name for name, a, b in zip(names, low, high, strict=True) if not (np.isfinite(a) and np.isfinite(b))]
-    if bad:
-        raise Unsupported(
-            f"calibration: tensor {bad[0]!r} is not finite on the given inputs, so its range cannot be set; give "
-            "inputs like those of the field, or keep float"
-        )
+    _require_finite(names, np.isfinite(low) & np.isfinite(high))
     counts = _histograms(model, names, low, high, steps)
     arrays: dict[str, Any] = {_MEAN + name: mean for name, mean in means.items()}
     np.savez(out, names=np.array(names), low=low, high=high, counts=counts, **arrays)
@@ -151,6 +146,14 @@ def _refused(error: Exception) -> Unsupported:
     return Unsupported(f"calibration: ONNX Runtime cannot show what lies inside this network: {why}")
 
 
+def _require_finite(names: list[str], finite: npt.NDArray[np.bool_]) -> None:
+    if not finite.all():
+        raise Unsupported(
+            f"calibration: tensor {names[int(finite.argmin())]!r} is not finite on the given inputs, so its range "
+            "cannot be set; give inputs like those of the field, or keep float"
+        )
+
+
 def _extremes(
     model: onnx.ModelProto, names: list[str], steps: _Steps
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], dict[str, npt.NDArray[np.float32]]]:
@@ -204,9 +207,14 @@ def _histograms(
         probed.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     session = _session(probed)
     counts = np.zeros((len(names), BINS), np.int64)
+    finite = np.ones(len(names), np.bool_)
     for feed in steps.some():
         for row, values in enumerate(_run(session, names, feed)):
-            counts[row] += _histogram(values, float(low[row]), float(high[row]))
+            found = _histogram(values, float(low[row]), float(high[row]))
+            counts[row] += found
+            # ONNX Runtime's minima and maxima pass over NaN; no bin counts it
+            finite[row] &= found.sum() == values.size or bool(np.isfinite(values).all())
+    _require_finite(names, finite)
     return counts
 
 

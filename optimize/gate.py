@@ -74,6 +74,8 @@ def latency(found: Latency | None, execution: str) -> Gate:
         )
     if found is None:
         return Gate(gate="latency", passed=False, reason="it could not be timed on this machine")
+    if found.ratio == found.ratio_low == found.ratio_high == 1.0:
+        return Gate(gate="latency", passed=True, reason="it is the baseline of its engine")
     interval = f"{found.ratio:.2f} [{found.ratio_low:.2f}, {found.ratio_high:.2f}] times as long as {found.baseline}"
     if found.ratio_low > 1.0:
         return Gate(gate="latency", passed=False, reason=f"it takes {interval}: keep float")
@@ -85,8 +87,8 @@ def risk(found: Decision, max_missed: float) -> Gate:
     certificate = found.certificate
     if not certificate.certified:
         reason = (
-            f"not proved with {certificate.n} counterfeits: {certificate.more_counterfeits:,} more counterfeit items "
-            f"without a further miss are needed for {max_missed:.1%}"
+            f"not proved with {certificate.n} counterfeits; needed for {max_missed:g}: {certificate.more_counterfeits:,} "
+            "more counterfeit items without a further miss"
         )
         return Gate(gate="risk", passed=False, reason=reason)
     reason = f"{certificate.misses} of {certificate.n} counterfeits missed: at most {certificate.upper_bound:.2%}"
@@ -101,7 +103,7 @@ def review(found: Decision, max_review: float, prevalence: float) -> Gate:
     assumed = f"at a prevalence of {prevalence:.1%}"
     if claim is None:
         return Gate(gate="review", passed=False, reason=f"it could not be evaluated {assumed}")
-    figures = f"{claim.share:.1%} of items go to review {assumed}, at most {claim.upper_bound:.1%}"
+    figures = f"{claim.share:.1%} of items go to review for their photos {assumed}, at most {claim.upper_bound:.1%}"
     if claim.holds:
         return Gate(gate="review", passed=True, reason=figures)
     needs = (

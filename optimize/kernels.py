@@ -90,7 +90,8 @@ def optimised(path: Path, *, layout: bool = True) -> onnx.ModelProto:
         try:
             ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no other base
-            raise Unsupported(f"network {path.name}: ONNX Runtime refuses it: {error}") from error
+            why = " ".join(str(error).split())[:300]
+            raise Unsupported(f"network {path.name}: ONNX Runtime refuses it: {why}") from error
         return onnx.load(options.optimized_model_filepath)
 
 

@@ -89,7 +89,9 @@ def scores(evidence: Evidence) -> Markup:
     panels = _panels(evidence)
     if not panels:
         return _too_few(evidence)
+    accepted = sum(one.accepted for one, _ in _judged(evidence))
     lines = "Counts are on a logarithmic scale."
+    lines += f" {len(panels)} of {accepted} variants are drawn." if accepted > len(panels) else ""
     parts = [
         figure(
             page_plots.histograms(panels, "variant"),

@@ -141,7 +141,9 @@ def risk_coverage(variants: Sequence[Scores], prevalence: float | None) -> str:
         variants, itertools.cycle(_SERIES), itertools.cycle(("-", "--", "-.", ":")), strict=False
     ):
         coverage, risk, at = curve(scores, prevalence)
-        axes.plot(coverage * 100, risk * 100, color=colour, ls=line, label=scores.name, drawstyle="steps-post")
+        axes.plot(
+            coverage * 100, risk * 100, color=colour, ls=line, label=_shortened(scores.name, 28), drawstyle="steps-post"
+        )
         if at is not None:
             at_thresholds.append(at[1] * 100)
             axes.plot([at[0] * 100], [at[1] * 100], marker="o", ms=7, mfc="none", mec=colour, ls="none")
@@ -206,13 +208,13 @@ def histograms(panels: Sequence[Scores], what: str) -> str:
     """Draw scores by class, a panel a variant or a group; lines stand at the thresholds."""
     figure, cells = _grid(len(panels), height=1.9)
     edges = np.linspace(0, 1, 31)
+    top = 10 ** math.ceil(math.log10(max(2, *(scores.p.size for scores in panels))))
     for axes, scores in zip(cells, panels, strict=True):
         for chosen, colour, hatch in ((~scores.counterfeit, _GENUINE, ""), (scores.counterfeit, _COUNTERFEIT, "////")):
             counts, _ = np.histogram(scores.p[chosen], edges)
             axes.stairs(counts, edges, fill=not hatch, color=colour, hatch=hatch, lw=1)
         for place, line in ((scores.authentic_below, "-"), (scores.suspect_from, ":")):
             axes.axvline(place, color=_INK, lw=1, ls=line)
-        top = 10 ** math.ceil(math.log10(max(scores.p.size, 2)))
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(0, top)
         axes.set_yticks([0, *(10**power for power in range(round(math.log10(top)) + 1))], minor=False)
@@ -251,21 +253,23 @@ def sensitivity(layers: Sequence[LayerSensitivity]) -> str:
     return _svg(figure, "noise that each layer adds and its signal to quantisation noise", "sensitivity")
 
 
-def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def _figure(rows: int, columns: int, *, width: float, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height))
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).ravel())
 
 
 def _grid(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
     """Make a figure with so many panels, three a row."""
     rows, columns = -(-count // 3), min(count, 3)
-    whole = rows * height + 0.45
-    figure, cells = _figure(rows, columns, width=3.1 * columns + 0.4, height=whole)
+    whole, width = rows * height + 0.45, max(3.1 * columns + 0.4, 6.6)  # a legend needs the room
+    figure, cells = _figure(rows, columns, width=width, height=whole, share=True)
     for spare in cells[count:]:
         spare.remove()
+    for lowest in cells[max(count - columns, 0) : count]:
+        lowest.tick_params(labelbottom=True)
     figure.subplots_adjust(
-        left=0.85 / (3.1 * columns + 0.4),
-        right=0.985,
+        left=0.85 / width,
+        right=1 - 0.18 / width,
         top=1 - 0.25 / whole,
         bottom=0.55 / whole,
         hspace=0.42,

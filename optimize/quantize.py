@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -125,6 +126,8 @@ def quantize(
     finally:
         silent.setLevel(level)
     quantised: onnx.ModelProto = quantizer.model.model
+    if not style.for_tensorrt:
+        _hold_in_float(quantised, excluded)
     return quantised
 
 
@@ -132,6 +135,43 @@ def _extra_options(style: QdqStyle) -> dict[str, Any]:
     if not style.for_tensorrt:
         return {}
     return {"ActivationSymmetric": True, "AddQDQPairToWeight": True, "DedicatedQDQPair": True, "QuantizeBias": False}
+
+
+def _hold_in_float(model: onnx.ModelProto, excluded: Sequence[str]) -> None:
+    """Read excluded convolutions' inputs through the same scale once a channel.
+
+    Between two Q/DQ pairs ONNX Runtime's WeightBiasQuantization would quantise their weights when it loads the file,
+    with one scale for all channels, which is worse than no exclusion; it takes only inputs with one scale.
+    """
+    producers = {name: node for node in model.graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    ordered = []
+    for node in model.graph.node:
+        pair = producers.get(node.input[0]) if node.input else None
+        if node.name in excluded and pair is not None and pair.op_type == "DequantizeLinear":
+            channels = _input_channels(node, constants)
+            if channels:
+                held = f"{node.name}:held"
+                names = [f"{held}:scale", f"{held}:zero_point"]
+                for name, old in zip(names, pair.input[1:], strict=True):
+                    values = np.full(channels, numpy_helper.to_array(constants[old]))
+                    model.graph.initializer.append(numpy_helper.from_array(values, name))
+                ordered.append(helper.make_node("DequantizeLinear", [pair.input[0], *names], [held], name=held, axis=1))
+                node.input[0] = held
+        ordered.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+
+
+def _input_channels(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> int:
+    """Return the length of axis 1 of a product's input; 0 where it is none of those, or its weight no constant."""
+    shape = constants[node.input[1]].dims if len(node.input) > 1 and node.input[1] in constants else ()
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    if not shape or node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+        return 0
+    if node.op_type == "Conv":
+        return int(shape[1]) * int(attributes.get("group", 1))
+    return int(shape[1] if node.op_type == "Gemm" and attributes.get("transB") else shape[0])
 
 
 def _raised(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -193,7 +193,9 @@ def _evidence(
         ),
         review=_review(found, claims),
         genuine_review=found.review,
-        regressions=_regressions(found, reference, roles, claims) if reference else None,
+        regressions=(
+            _regressions(found, reference, roles, claims) if reference and found.certificate.certified else None
+        ),
         evaluation=evaluate_items(
             _labelled(roles.evaluate),
             found.probabilities,

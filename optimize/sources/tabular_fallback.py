@@ -5,12 +5,14 @@ It computes in float32, so a model may be refused by the comparison that follows
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.pipeline import Pipeline
 
 from optimize.sources.imported import LISTING_INPUT
 from optimize.sources.tabular_graph import IR_VERSION, LOGIT, MIN_PROBABILITY
@@ -39,6 +41,7 @@ def convert_elsewhere(model: Any, width: int, positive: int, unknown: str) -> on
         raise Unsupported(f"{unknown}: only skl2onnx may know it, which is not installed; pip install skl2onnx") from (
             error
         )
+    model = _with_numbered_classes(model)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its own use of libraries that moved on
@@ -57,6 +60,18 @@ def convert_elsewhere(model: Any, width: int, positive: int, unknown: str) -> on
     return _with_a_logit(network, positive)
 
 
+def _with_numbered_classes(model: Any) -> Any:
+    """Return a copy whose classes are 0 and 1 where they are booleans, which skl2onnx cannot store."""
+    if isinstance(model, Pipeline):
+        name, last = model.steps[-1]
+        return Pipeline([*model.steps[:-1], (name, _with_numbered_classes(last))])
+    if np.asarray(model.classes_).dtype != np.bool_:
+        return model
+    model = copy.copy(model)
+    model.classes_ = np.arange(2)
+    return model
+
+
 def _with_a_logit(network: onnx.ModelProto, positive: int) -> onnx.ModelProto:
     graph = network.graph
     constants = {
@@ -70,7 +85,7 @@ def _with_a_logit(network: onnx.ModelProto, positive: int) -> onnx.ModelProto:
             }.items()
         },
     }
-    steps: list[tuple[str, list[str], str, dict[str, int]]] = [
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Gather", [graph.output[1].name, "touchstone_column"], "touchstone_p32", {"axis": 1}),
         ("Cast", ["touchstone_p32"], "touchstone_p64", {"to": TensorProto.DOUBLE}),
         ("Max", ["touchstone_p64", "touchstone_low"], "touchstone_p_above", {}),

@@ -68,6 +68,7 @@ class Original:
         wide = rows.astype(np.float64)  # what a table read from a file is
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+            warnings.filterwarnings("ignore", "Found unknown categories", UserWarning)
             warnings.filterwarnings("ignore", "Skipping features without any observed values", UserWarning)
             try:
                 return np.asarray(self.model.predict_proba(wide), np.float64)

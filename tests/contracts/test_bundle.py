@@ -18,8 +18,8 @@ def read(data: object) -> object:
 
 
 def test_a_newer_version_wants_a_newer_program(manifest_data: Data) -> None:
-    with pytest.raises(Unsupported, match=r"version 2 is newer than version 1.*update the agent"):
-        read(manifest_data | {"manifest": 2, "something_new": 1})
+    with pytest.raises(Unsupported, match=r"version 3 is newer than version 2.*update the agent"):
+        read(manifest_data | {"manifest": 3, "something_new": 1})
 
 
 @pytest.mark.parametrize("version", [0, -1, True, 1.0, "1", None, [1]])
@@ -69,6 +69,17 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Data], None], str]] = {
     ),
     "preferred is unknown": (set_in("preferred", to="openvino-bf16"), "preferred 'openvino-bf16' must be one of"),
     "two variants of one name": (set_in("variants", 0, "name", to="ort-cpu-int8"), "distinct variants"),
+    "a companion is not listed": (
+        set_in("variants", 0, "companions", to=["variants/weights.bin"]),
+        r"'variants/weights\.bin' is used but not",
+    ),
+    "the golden tensors are not listed": (set_in("golden_tensors", to="golden/t.json"), r"'golden/t\.json' is used"),
+    "judged by fidelity with an input of photos": (set_in("judged_by", to="fidelity"), "'tensors' where judged by"),
+    "judged by risk with tensors": (
+        set_in("tensors", to=[{"name": "audio", "dtype": "float32", "shape": [None, 16000]}]),
+        "'input' where judged by risk",
+    ),
+    "judged by risk without an input": (set_in("input", to=None), "'input' where judged by risk"),
     "no view": (set_in("views", to=[]), "views must be named"),
     "any view and one more": (set_in("views", to=["*", "logo"]), "views must be named"),
     "a tiny input": (set_in("input", "px", to=15), r"input\.px must lie in 16 to 4096, got 15"),

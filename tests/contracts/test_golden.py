@@ -1,4 +1,4 @@
-"""Wire files of version 1. A file here never changes: a station in the field may still send it, or hold it on disk."""
+"""Wire files of every version. A file here never changes: a station in the field may still send it, or hold it on disk."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ MESSAGES: dict[str, type] = {
     "assignment": Assignment,
     "assignment_of_nothing": Assignment,
     "bundle_manifest": BundleManifest,
+    "bundle_manifest_of_fidelity": BundleManifest,
     "enrol_answer": EnrolAnswer,
     "enrol_request": EnrolRequest,
     "record": Record,
@@ -37,10 +38,23 @@ MESSAGES: dict[str, type] = {
 NOT_SENT_ALONE = {Answer, EnrolmentCode}
 
 
+GREW: dict[str, str] = {"bundle_manifest.v1": "bundle_manifest.v2"}
+"""Files of a version that has a later one: they decode for ever, and what is written has the later version's fields."""
+
+
 @pytest.mark.parametrize(("name", "cls"), MESSAGES.items())
 def test_a_golden_file_decodes_and_comes_out_the_same_bytes(golden: Path, name: str, cls: type) -> None:
-    raw = (golden / f"{name}.v1.json").read_bytes()
-    assert canonical_json(decode(cls, parse_json(raw, name), name)) == raw
+    for path in golden.glob(f"{name}.v*.json"):
+        raw = path.read_bytes()
+        written = canonical_json(decode(cls, parse_json(raw, name), name))
+        assert (written == raw) == (path.stem not in GREW)
+
+
+@pytest.mark.parametrize("name", ["bundle_manifest.v1", "bundle_manifest.v2", "bundle_manifest_of_fidelity.v2"])
+def test_a_golden_manifest_of_every_version_is_admitted(golden: Path, name: str) -> None:
+    manifest = read_manifest((golden / f"{name}.json").read_bytes())
+    assert (manifest.input is None) == (manifest.judged_by == "fidelity")
+    assert {variant.execution for variant in manifest.variants} <= {"timed", "untimed"}
 
 
 def test_the_golden_manifest_is_admitted(golden: Path) -> None:
@@ -63,4 +77,5 @@ def test_every_wire_message_has_a_golden_file_and_every_file_is_tested(golden: P
         if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == sync.__name__
     }
     assert sent - NOT_SENT_ALONE <= set(MESSAGES.values())
-    assert {path.name for path in golden.iterdir()} == {f"{name}.v1.json" for name in MESSAGES}
+    assert {path.name.split(".v")[0] for path in golden.iterdir()} == set(MESSAGES)
+    assert GREW.keys() | set(GREW.values()) <= {path.stem for path in golden.iterdir()}

@@ -120,6 +120,45 @@ def test_closed_processes_are_gone_and_may_be_asked_again() -> None:
     assert other not in (None, pid)
 
 
+_KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from optimize.executor import Processes
+
+def kill_parent(folder):
+    Path(folder, str(os.getpid())).touch()
+    if len(list(Path(folder).iterdir())) == 2:
+        os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(1.0)
+
+if __name__ == "__main__":
+    Processes(2).run(kill_parent, [sys.argv[1]] * 8)
+"""
+
+
+def alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    try:
+        return "zombie" not in status.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_the_workers_of_a_killed_build_end_too(tmp_path: Path) -> None:
+    program, folder = tmp_path / "program.py", tmp_path / "pids"
+    program.write_text(_KILLED)
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run([sys.executable, str(program), str(folder)], env=environment, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    pids = [int(path.name) for path in folder.iterdir()]
+    assert len(pids) == 2
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, [os.kill(pid, signal.SIGKILL) for pid in pids if alive(pid)]
+        time.sleep(0.05)
+
+
 _INTERRUPTED = """
 import sys, time
 from contextlib import closing

@@ -127,6 +127,10 @@ def test_the_share_among_accepted_items_needs_a_proof_and_a_prevalence() -> None
     share = counterfeits_among_accepted(evidence.variant(evidence.preferred), CLAIMS)
     # 9 % of items are counterfeit and 2 % of those pass; of the 91 % genuine ones nearly all do
     assert share == pytest.approx(0.09 * 0.02 / (0.09 * 0.02 + 0.91 * 0.977), rel=0.01)
+    refused = evidence.variant("tensorrt-rtx-int8")
+    assert refused.decision is not None
+    assert refused.decision.review is not None
+    assert counterfeits_among_accepted(refused, CLAIMS) is None
     unproved = unproved_evidence()
     assert unproved.claims is not None
     assert counterfeits_among_accepted(unproved.variant(unproved.preferred), unproved.claims) is None
