@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from optimize.recipe import BudgetRecipe, InputRecipe, Recipe, SearchRecipe, check_recipe
 from runtime.backends.onnxruntime import load
 from runtime.contracts.errors import Unsupported
 from runtime.inspector import Inspector
@@ -152,3 +155,17 @@ def test_an_engine_that_is_not_installed_says_what_to_install(
     assert done.returncode == 2, done.stderr
     assert "pip install" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_recipe_in_the_documents_names_every_key_and_is_admitted() -> None:
+    text = (REPOSITORY / "docs" / "recipe.toml").read_text()
+    everything = "\n".join(
+        line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in text.splitlines()
+    )
+    recipe = check_recipe(tomllib.loads(everything), "docs/recipe.toml")
+    given = tomllib.loads(everything)
+    for section, cls in (("budget", BudgetRecipe), ("search", SearchRecipe), ("input", InputRecipe)):
+        assert set(given[section]) == {field.name for field in dataclasses.fields(cls)}
+    assert set(given) == {field.name for field in dataclasses.fields(Recipe)}
+    assert recipe.targets == ("x86", "openvino")
+    check_recipe(tomllib.loads(text), "docs/recipe.toml")

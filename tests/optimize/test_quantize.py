@@ -176,7 +176,7 @@ def test_a_deconvolution_and_a_product_are_held_in_float_too(tmp_path: Path) -> 
     onnx.save(prepare_network(model), tmp_path / "n.onnx")
     samples = write_samples(tmp_path / "s", [{"x": random.standard_normal((4, 4, 8, 8)).astype(np.float32)}])
     collect_ranges(tmp_path / "n.onnx", samples, tmp_path / "r.npz")
-    save_onnx(quantize(tmp_path / "n.onnx", tmp_path / "r.npz", X86, "minmax", ("up", "m")), tmp_path / "q.onnx")
+    save_onnx(quantize(tmp_path / "n.onnx", tmp_path / "r.npz", AVX2, "minmax", ("up", "m")), tmp_path / "q.onnx")
     found = kernels(tmp_path / "q.onnx")
     assert (found.integer, found.floating) == (3, 2)
     exact, rounded = (
