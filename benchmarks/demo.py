@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Play the demo; see ``run_command`` for what it returns."""
     parser = argparse.ArgumentParser(prog="demo", description="Plays the whole product on this machine.")
     parser.add_argument("--data", metavar="DIR", type=Path, help="real photos instead of generated leather goods")
-    parser.add_argument("--items", metavar="N", type=int, default=2400, help="generated items (default: %(default)s)")
+    parser.add_argument("--items", metavar="N", type=int, default=2600, help="generated items (default: %(default)s)")
     parser.add_argument("--work", metavar="DIR", type=Path, default=Path("demo-out"), help="folder to work in")
     parser.add_argument("--keep", action="store_true", help="leave server and station running, and say where")
     parser.set_defaults(command=_demo)

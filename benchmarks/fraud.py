@@ -1,8 +1,8 @@
 """Fraud on a table: which trees tell it best, and what their ONNX form costs against the library that grew them.
 
-The family is chosen on the training week alone (``INNER`` windows of ``benchmarks.fraud_protocol``) and then judged
-once on the test week; the other families' test figures are printed beside it, so that nobody needs to take the choice
-on trust. Latencies are medians of interleaved calls, one thread each.
+The family is chosen on the training week alone (``INNER`` windows of ``benchmarks.fraud_protocol``): the smallest of those
+that the week cannot tell from the best. The other families' test figures are printed beside it, so that nobody needs
+to take the choice on trust. Latencies are medians of interleaved calls, one thread each.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from runtime.engine import load_network
 
 PUBLISHED_AUC, PUBLISHED_AP = 0.867, 0.658
 """The handbook's random forest on this very split."""
-CHOSEN = "extra trees"
-"""The family with the best mean of AUC + average precision over the inner windows; ``main`` shows that it is."""
+CHOSEN = "random forest"
+"""What ``choose`` gives on the training week; ``main`` says so where it gives another."""
 SEED = 7
 BATCHES = {1: 300, 1000: 60}
 """Rows a call, and how many calls to time."""
@@ -104,11 +104,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family; ``test`` is of the ONNX form, ``inner`` of the library's."""
+    """One family; ``test`` is of the ONNX form, ``inner`` of the library's, one for each window."""
 
     name: str
     chosen: bool
-    inner: Skill
+    inner: tuple[Skill, ...]
     test: Skill
     max_abs_error: float
     onnx_mb: float
@@ -128,17 +128,32 @@ class Report:
     families: tuple[Family, ...]
 
 
-def inner_skill(name: str, table: Transactions, windows: Sequence[Window]) -> Skill:
-    """Return the mean skill of a family over windows inside the training week."""
+def inner_skills(name: str, table: Transactions, windows: Sequence[Window]) -> tuple[Skill, ...]:
+    """Return the skill of a family on each window inside the training week."""
     found = []
     for window in windows:
         train, test = split(table, window)
         model = fit(name, table, train)
         found.append(skill(table.fraud[test], model.predict_proba(table.rows[test])[:, 1]))
-    return Skill(
-        auc=float(np.mean([one.auc for one in found])),
-        average_precision=float(np.mean([one.average_precision for one in found])),
-    )
+    return tuple(found)
+
+
+def choose(inner: Mapping[str, Sequence[Skill]], sizes_mb: Mapping[str, float]) -> str:
+    """Return the smallest family that is within one standard error of the best (Breiman et al. 1984).
+
+    What counts is AUC + average precision; the error is of its difference to the best, window by window. The windows
+    share days, so it is an understatement, and the rule the stricter for it.
+
+    Args:
+        inner: each family's skill on the same windows.
+        sizes_mb: of each family's ONNX form.
+    """
+    sums = {name: np.array([one.auc + one.average_precision for one in skills]) for name, skills in inner.items()}
+    best = max(sums, key=lambda name: float(sums[name].mean()))
+    behind = {name: sums[best] - own for name, own in sums.items()}
+    error = {name: gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else 0.0 for name, gap in behind.items()}
+    equal = [name for name, gap in behind.items() if gap.mean() <= error[name]]
+    return min(equal, key=lambda name: sizes_mb[name])
 
 
 def fit(name: str, table: Transactions, train: npt.NDArray[np.bool_]) -> Any:
@@ -189,22 +204,21 @@ def judge(
 def measure(table: Transactions, command: str, now: datetime) -> Report:
     """Judge every family by the handbook's protocol, and choose one on the training week."""
     device = fingerprint(now, PACKAGES)
-    inner = {name: inner_skill(name, table, INNER) for name in FAMILIES}
-    best = max(inner, key=lambda name: inner[name].auc + inner[name].average_precision)
-    families = []
-    for name in FAMILIES:
-        test, error, size_mb, latencies = judge(name, table, HANDBOOK, BATCHES)
-        families.append(
-            Family(
-                name=name,
-                chosen=name == best,
-                inner=inner[name],
-                test=test,
-                max_abs_error=error,
-                onnx_mb=size_mb,
-                latencies=latencies,
-            )
+    inner = {name: inner_skills(name, table, INNER) for name in FAMILIES}
+    judged = {name: judge(name, table, HANDBOOK, BATCHES) for name in FAMILIES}
+    best = choose(inner, {name: size_mb for name, (_, _, size_mb, _) in judged.items()})
+    families = [
+        Family(
+            name=name,
+            chosen=name == best,
+            inner=inner[name],
+            test=test,
+            max_abs_error=error,
+            onnx_mb=size_mb,
+            latencies=latencies,
         )
+        for name, (test, error, size_mb, latencies) in judged.items()
+    ]
     train, test_rows = split(table, HANDBOOK)
     return Report(
         device=device,
@@ -231,7 +245,9 @@ def table_of(report: Report) -> str:
     for one in report.families:
         cells = [
             f"**{one.name}** (chosen)" if one.chosen else one.name,
-            *(f"{each.auc:.4f} / {each.average_precision:.4f}" for each in (one.inner, one.test)),
+            f"{np.mean([each.auc for each in one.inner]):.4f} / "
+            f"{np.mean([each.average_precision for each in one.inner]):.4f}",
+            f"{one.test.auc:.4f} / {one.test.average_precision:.4f}",
             f"{one.max_abs_error:.1e}",
             f"{one.onnx_mb:.1f}",
             *(

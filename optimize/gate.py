@@ -87,8 +87,8 @@ def risk(found: Decision, max_missed: float) -> Gate:
     certificate = found.certificate
     if not certificate.certified:
         reason = (
-            f"not proved with {certificate.n} counterfeits; needed for {max_missed:g}: {certificate.more_counterfeits:,} "
-            "more counterfeit items without a further miss"
+            f"not proved with {certificate.n} counterfeits; needed for {max_missed:g}: "
+            f"{certificate.more_counterfeits:,} more counterfeit items without a further miss"
         )
         return Gate(gate="risk", passed=False, reason=reason)
     reason = f"{certificate.misses} of {certificate.n} counterfeits missed: at most {certificate.upper_bound:.2%}"

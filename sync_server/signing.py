@@ -43,12 +43,17 @@ def sign_bundle(folder: Path, offline: Path, *, floor: int | None, release: int 
 
     Raises:
         StationFault: the offline folder is not one.
-        Unsupported: a counter does not rise, or the name cannot be a target path.
+        Unsupported: a counter does not rise, the name cannot be a target path, or the bundle decides nothing.
         Untrusted: the bundle is not as its manifest says.
     """
     bundle = check_bundle(folder)
     if not _TARGET_NAME.fullmatch(bundle.manifest.name):
         raise Unsupported(f"bundle name {bundle.manifest.name!r}: expected letters, digits, '.', '_' and '-' only")
+    if bundle.manifest.judged_by != "risk":
+        raise Unsupported(
+            f"bundle {folder}: only the fidelity of its outputs was judged, so it decides nothing and no station runs "
+            "it; build one with labelled items (--data)"
+        )
     root = _offline_file(offline, "root.json")
     signed = _offline_file(offline, "targets.json")
     targets = tuf_roles.verified(Targets, signed, root, str(offline / "targets.json"))

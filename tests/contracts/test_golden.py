@@ -1,4 +1,4 @@
-"""Wire files of every version. A file here never changes: a station in the field may still send it, or hold it on disk."""
+"""Wire files of every version. A file here never changes: a station may still send it, or hold it on disk."""
 
 from __future__ import annotations
 

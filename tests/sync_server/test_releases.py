@@ -153,6 +153,18 @@ def test_signing_and_publishing_again_change_nothing_and_say_so(fresh, command, 
     assert "nothing changed" in command("publish", bundle, "--home", fresh.home).out
 
 
+def test_a_bundle_that_decides_nothing_is_not_signed(fresh, command, make_bundle, tmp_path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    tensors = [{"name": "audio", "dtype": "float32", "shape": [None, 16000]}]
+    manifest |= {"manifest": 2, "judged_by": "fidelity", "input": None, "tensors": tensors}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    done = command("sign", bundle, "--offline-keys", fresh.offline, check=False)
+    assert done.code == 2
+    assert "only the fidelity of its outputs was judged, so it decides nothing" in done.err
+    assert not (bundle / "release").exists()
+
+
 def test_a_signature_lost_after_a_crash_is_written_again(fresh, command, make_bundle, tmp_path) -> None:
     bundle = make_bundle(tmp_path / "bundle")
     command("sign", bundle, "--offline-keys", fresh.offline)
