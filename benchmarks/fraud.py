@@ -1,8 +1,8 @@
 """Fraud on a table: which trees tell it best, and what their ONNX form costs against the library that grew them.
 
-The family is chosen on the training week alone (``INNER`` windows of ``benchmarks.fraud_protocol``): the smallest of those
-that the week cannot tell from the best. The other families' test figures are printed beside it, so that nobody needs
-to take the choice on trust. Latencies are medians of interleaved calls, one thread each.
+The family is chosen on the training week alone (``INNER`` windows of ``benchmarks.fraud_protocol``): the smallest of
+those that the week cannot tell from the best. The other families' test figures are printed beside it, so that nobody
+needs to take the choice on trust. Latencies are medians of interleaved calls, one thread each.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def table_of(report: Report) -> str:
             f"{np.mean([each.average_precision for each in one.inner]):.4f}",
             f"{one.test.auc:.4f} / {one.test.average_precision:.4f}",
             f"{one.max_abs_error:.1e}",
-            f"{one.onnx_mb:.1f}",
+            f"{one.onnx_mb:.2f}",
             *(
                 f"{each.library_p50_us:.0f}, {each.onnx_p50_us:.0f} ({each.ratio:.4f} [{each.ratio_low:.4f}, "
                 f"{each.ratio_high:.4f}])"

@@ -27,7 +27,7 @@ Side = tuple[BundleManifest, Evidence]
 _MACHINE = ("built_on", "built_with_cpu", "built_with_cpu_flags")
 _TOOLS = (
     *("onnx", "onnxruntime", "openvino", "nncf", "tensorrt_rtx", "tensorrt", "torch", "scikit-learn", "python"),
-    *("numpy", "optimum", "transformers", "lightgbm", "xgboost", "skl2onnx", "onnxmltools"),
+    *("numpy", "optimum", "transformers", "lightgbm", "xgboost", "skl2onnx"),
 )
 _MOST_ITEMS = 10
 

@@ -57,7 +57,8 @@ class Fidelity:
 
     Attributes:
         inputs: how many photos or rows.
-        cosine: similarity of the flattened outputs; the least over the outputs.
+        cosine: similarity of the outputs, less the float model's mean row where there are four rows; the least over
+            the outputs.
         relative_error: ``|a - b| / |b|`` in the Euclidean norm; the greatest over the outputs.
         top1_agreement: share of inputs with the same greatest class; ``None`` where the outputs are no classes.
     """

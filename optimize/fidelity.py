@@ -14,6 +14,7 @@ Outputs = Mapping[str, npt.NDArray[np.generic]]
 """Output name to array, of one feed."""
 
 _NOTHING_ALIKE = 1e9
+_ROWS_TO_CENTRE = 4
 
 
 def compare(found: Sequence[Outputs], reference: Sequence[Outputs]) -> Fidelity:
@@ -24,17 +25,20 @@ def compare(found: Sequence[Outputs], reference: Sequence[Outputs]) -> Fidelity:
         reference: of the float model, the same feeds.
 
     Returns:
-        The worst output's figures; shapes that differ are as wrong as can be.
+        The worst output's figures; shapes that differ are as wrong as can be. With four rows or more the cosine is
+        that of the deviations from the float model's mean row: a constant part would make any two outputs look alike.
     """
     names = list(reference[0])
     cosine, error, agreement = 1.0, 0.0, None
     for place, name in enumerate(names):
-        a, b = (_column(side, name, place) for side in (found, reference))
-        if a is None or b is None or a.shape != b.shape:
+        pairs = _paired(found, reference, name, place)
+        if pairs is None:
             return Fidelity(inputs=_rows(reference), cosine=-1.0, relative_error=_NOTHING_ALIKE, top1_agreement=None)
-        norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-        cosine = min(cosine, float(a @ b / norm) if norm else float(np.array_equal(a, b)))
+        a, b = pairs
         error = max(error, float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-12)))
+        a, b = _centred(found, reference, name, place) or (a, b)
+        norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+        cosine = min(cosine, float((a * b).sum() / norm) if norm else float(np.allclose(a, b)))
     if len(names) == 1:
         agreement = _top1([feed[names[0]] for feed in reference], [_first(feed, names[0], 0) for feed in found])
     return Fidelity(inputs=_rows(reference), cosine=cosine, relative_error=error, top1_agreement=agreement)
@@ -61,10 +65,33 @@ def _first(feed: Outputs, name: str, place: int) -> npt.NDArray[np.generic]:
     return feed[name] if name in feed else list(feed.values())[place]
 
 
-def _column(feeds: Sequence[Outputs], name: str, place: int) -> npt.NDArray[np.float64] | None:
-    if any(name not in feed and place >= len(feed) for feed in feeds):
+def _paired(
+    found: Sequence[Outputs], reference: Sequence[Outputs], name: str, place: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    """Return both sides of one output, flattened over all feeds; ``None`` where a shape differs."""
+    sides = []
+    for one, other in zip(found, reference, strict=True):
+        if name not in one and place >= len(one):
+            return None
+        a, b = np.asarray(_first(one, name, place), np.float64), np.asarray(other[name], np.float64)
+        if a.shape != b.shape:
+            return None
+        sides.append((a.ravel(), b.ravel()))
+    return np.concatenate([a for a, _ in sides]), np.concatenate([b for _, b in sides])
+
+
+def _centred(
+    found: Sequence[Outputs], reference: Sequence[Outputs], name: str, place: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    """Return both sides less the float model's mean of each value over the rows; ``None`` for few or uneven rows."""
+    if any(feed[name].ndim < 2 for feed in reference) or len({feed[name].shape[1:] for feed in reference}) != 1:
         return None
-    return np.concatenate([np.asarray(_first(feed, name, place), np.float64).ravel() for feed in feeds])
+    a = np.concatenate([np.asarray(_first(feed, name, place), np.float64) for feed in found])
+    b = np.concatenate([np.asarray(feed[name], np.float64) for feed in reference])
+    if len(b) < _ROWS_TO_CENTRE:
+        return None
+    mean = b.mean(axis=0)
+    return a - mean, b - mean
 
 
 def _rows(feeds: Sequence[Outputs]) -> int:

@@ -34,7 +34,7 @@ def parity(found: Fidelity | None, precision: str, refusal: str | None) -> Gate:
     figures = (
         f"cosine {found.cosine:.5f} with float on {found.inputs} inputs, relative error {found.relative_error:.2%}"
     )
-    if found.cosine < needed:
+    if not found.cosine >= needed:  # NaN has failed too
         return Gate(gate="parity", passed=False, reason=f"{figures}; {precision} needs a cosine of {needed}")
     return Gate(gate="parity", passed=True, reason=figures)
 

@@ -130,8 +130,8 @@ def check_recipe(data: object, what: str) -> Recipe:
         ("budget.max_review", 1.0 if budget.max_review is None else budget.max_review, 0.0, 1.0),
         ("budget.certify_share", budget.certify_share, 0.0, 1.0),
         ("search.min_cosine", search.min_cosine, 0.0, 1.0),
-        ("search.time_budget_s", search.time_budget_s or 1.0, 0.0, 1e9),
-        ("search.max_size_mb", search.max_size_mb or 1.0, 0.0, 1e6),
+        ("search.time_budget_s", 1.0 if search.time_budget_s is None else search.time_budget_s, 0.0, 1e9),
+        ("search.max_size_mb", 1.0 if search.max_size_mb is None else search.max_size_mb, 0.0, 1e6),
     ):
         if not least < value <= most:
             raise Unsupported(f"{what}: {name}: expected more than {least:g} and at most {most:g}, got {value:g}")

@@ -60,8 +60,8 @@ class Certificate:
 
     ``threshold`` is 0 where nothing holds: then nothing is called authentic, and everything goes to an expert.
     ``upper_bound`` is the one-sided bound of the chosen rung. ``more_counterfeits`` is how many more counterfeit items
-    without a miss the strictest rung would need (0 where certified). ``power`` is the chance that a model at a quarter
-    of the budget passes a test of this size.
+    without a miss the strictest rung would need, in the groups that lack them (0 where certified). ``power`` is the
+    chance that a model at a quarter of the budget passes a test of this size.
     """
 
     certified: bool
@@ -99,7 +99,7 @@ def rate(count: int, n: int, confidence: float = 0.95) -> Rate:
     return Rate(count=count, n=n, low=low, high=high, confidence=confidence)
 
 
-def upper_bound(misses: int, n: int, alpha: float) -> float:
+def upper_bound(misses: float, n: int, alpha: float) -> float:
     """Return the exact one-sided upper bound of a rate after ``misses`` in ``n``, wrong with probability ``alpha``."""
     return float(special.betaincinv(misses + 1, n - misses, 1 - alpha)) if misses < n else 1.0
 
@@ -185,14 +185,15 @@ def certify(
         if not rungs[-1].holds:
             break
     best = next((rung for rung in reversed(rungs) if rung.holds), None)
-    needed = items_needed(budget, rungs[0].misses if rungs else 0)
+    needed = items_needed(budget, rungs[0].misses if rungs else 0) - n
+    in_groups = sum(max(items_needed(budget, missed[0]) - size, 0) for size, missed in groups) if rungs else 0
     return Certificate(
         certified=best is not None,
         threshold=best.threshold if best else 0.0,
         upper_bound=upper_bound(best.misses, n, budget.alpha) if best else 1.0,
         n=n,
         misses=best.misses if best else 0,
-        more_counterfeits=0 if best else max(needed - n, 1),
+        more_counterfeits=0 if best else max(needed, in_groups, 1),
         power=power(n, budget, budget.max_missed / 4),
         rungs=tuple(rungs),
     )
@@ -224,7 +225,7 @@ def admit_groups(
     return ()
 
 
-def review_bound(reviewed: int, genuine: int, prevalence: float, alpha: float) -> float:
+def review_bound(reviewed: float, genuine: int, prevalence: float, alpha: float) -> float:
     """Return the upper bound of the share of items that go to review: every counterfeit, and so many genuine ones."""
     return prevalence + (1 - prevalence) * upper_bound(reviewed, genuine, alpha)
 
@@ -245,22 +246,18 @@ def genuine_needed(reviewed: int, genuine: int, prevalence: float, max_review: f
     if prevalence + (1 - prevalence) * share >= max_review:
         return None
     low, high = genuine, max(genuine, 1) * 2
-    while review_bound(math.ceil(share * high), high, prevalence, alpha) > max_review:
+    # the rate seen is not rounded to whole items, so that the bound falls steadily with their number
+    while review_bound(share * high, high, prevalence, alpha) > max_review:
         low, high = high, high * 2
         if high > 10**9:
             return None
     while low + 1 < high:
         middle = (low + high) // 2
-        if review_bound(math.ceil(share * middle), middle, prevalence, alpha) <= max_review:
+        if review_bound(share * middle, middle, prevalence, alpha) <= max_review:
             high = middle
         else:
             low = middle
     return high - genuine
-
-
-def misses_below(threshold: float, counterfeit_scores: Scores) -> int:
-    """Count the counterfeits that a threshold would call authentic."""
-    return int((counterfeit_scores < threshold).sum())
 
 
 def auc(positive: Scores, negative: Scores) -> float | None:

@@ -63,9 +63,10 @@ class StepCache:
     def find(self, name: str, key: Mapping[str, object]) -> Path | None:
         """Return the folder of a finished step, or ``None`` where it is new."""
         found = self._place(name, key)
-        if not found.is_dir():
+        try:
+            os.utime(found)
+        except FileNotFoundError:
             return None
-        os.utime(found)
         return found
 
     def _place(self, name: str, key: Mapping[str, object]) -> Path:
@@ -87,11 +88,13 @@ class StepCache:
     def sweep(self, now_s: float | None = None) -> int:
         """Delete steps that nobody used for 30 days, and what killed builds left; return how many."""
         now = time.time() if now_s is None else now_s
-        old = [
-            path
-            for path in (self.folder.iterdir() if self.folder.is_dir() else ())
-            if now - path.stat().st_mtime > (86_400 if path.name.endswith(".tmp") else UNUSED_DAYS * 86_400)
-        ]
-        for path in old:
-            shutil.rmtree(path, ignore_errors=True)
-        return len(old)
+        old = 0
+        for path in list(self.folder.iterdir()) if self.folder.is_dir() else ():
+            try:
+                unused_s = now - path.stat().st_mtime
+            except FileNotFoundError:  # another build sweeps too
+                continue
+            if unused_s > (86_400 if path.name.endswith(".tmp") else UNUSED_DAYS * 86_400):
+                shutil.rmtree(path, ignore_errors=True)
+                old += 1
+        return old

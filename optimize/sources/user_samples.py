@@ -136,7 +136,7 @@ def _split(arrays: Arrays, tensors: Sequence[TensorSpec], path: Path) -> Iterato
             raise Unsupported(f"samples {path}: its arrays have {sorted(leading)} feeds; expected as many in each")
         _require_rows(leading, path)
         for row in range(leading.pop()):
-            yield {spec.name: _fit(arrays[spec.name][row], spec, path) for spec in tensors}
+            yield {spec.name: _fit(np.asarray(arrays[spec.name][row]), spec, path) for spec in tensors}
         return
     by_row = [spec for spec in tensors if spec.shape]
     if by_row and ranks == {0} and len(leading) == 1 and all(spec.shape[0] in (None, 1) for spec in by_row):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +16,7 @@ from optimize.decisions import (
     probabilities,
     suspect_from,
 )
-from optimize.risk import Budget
+from optimize.risk import Budget, p_value
 from runtime.contracts.bundle import ANY_VIEW, Thresholds
 from runtime.policy import fuse
 
@@ -172,6 +173,89 @@ def test_cross_fitting_too_few_items_proves_nothing() -> None:
     assert not decided.certificate.certified
     assert decided.thresholds.authentic_below == 0.0
     assert decided.certificate.more_counterfeits >= 183 - 30
+
+
+def in_groups(scored: list[Scored], *names: str | None) -> list[Scored]:
+    """The same items, dealt out to groups in turn."""
+    return [dataclasses.replace(item, group=names[place % len(names)]) for place, item in enumerate(scored)]
+
+
+def test_the_misses_of_groups_that_hold_every_item_add_up() -> None:
+    certify_on = in_groups(items(400, 900, 2, {"logo": 2.0, "stitching": 2.0}), "Acme", "Globex", "Initech")
+    calibrate = items(300, 300, 1, {"logo": 2.0, "stitching": 2.0})
+    decided = decide_split(calibrate, certify_on, [], VIEWS, LOOSE, ("Acme", "Globex", "Initech"))
+    assert decided.certificate.certified
+    assert set(decided.groups) == {"Acme", "Globex", "Initech"}
+    assert sum(n for n, _ in decided.groups.values()) == decided.certificate.n == 900
+    assert sum(misses for _, misses in decided.groups.values()) == decided.certificate.misses > 3
+    for name, (n, misses) in decided.groups.items():
+        own = {item.item_id for item in certify_on if item.group == name and item.positive}
+        assert (n, misses) == (len(own), len(own & decided.missed))
+        assert p_value(misses, n, LOOSE.max_missed) <= LOOSE.alpha
+
+
+def test_what_is_missed_is_what_the_certificate_counts_and_no_genuine_item() -> None:
+    calibrate, certify_on = (
+        items(200, 200, 1, {"logo": 2.0, "stitching": 2.0}),
+        items(300, 500, 2, {"logo": 2.0, "stitching": 2.0}),
+    )
+    decided = decide_split(calibrate, certify_on, items(20, 20, 3), VIEWS, LOOSE)
+    p = dict(zip([item.item_id for item in certify_on], probabilities(certify_on, decided.fusion), strict=True))
+    below = {item.item_id for item in certify_on if p[item.item_id] < decided.thresholds.authentic_below}
+    positive = {item.item_id for item in certify_on if item.positive}
+    assert decided.missed == below & positive
+    assert len(decided.missed) == decided.certificate.misses > 0
+    assert (decided.genuine, decided.reviewed) == (300, 300 - len(below - positive))
+    assert decided.review == decided.reviewed / 300
+    assert decided.groups == {}
+
+
+def test_a_group_that_fails_stops_the_ladder_for_all() -> None:
+    """Counterfeits of one group look genuine: overall few are missed, in the group most."""
+    calibrate = items(300, 300, 1)
+    good, bad = (
+        in_groups(items(300, 600, 2), "Acme"),
+        in_groups(items(0, 40, 5, {"logo": 0.2, "stitching": 0.2}), "Globex"),
+    )
+    alone = decide_split(calibrate, [*good, *bad], [], VIEWS, LOOSE)
+    grouped = decide_split(calibrate, [*good, *bad], [], VIEWS, LOOSE, ("Acme", "Globex"))
+    assert alone.certificate.certified
+    assert not grouped.certificate.certified
+    assert grouped.thresholds.authentic_below == 0.0
+    assert (grouped.missed, grouped.reviewed) == (frozenset(), 300)
+    assert grouped.groups == {"Acme": (600, 0), "Globex": (40, 0)}
+    assert alone.fusion == grouped.fusion
+
+
+def test_items_of_no_group_count_overall_only() -> None:
+    certify_on = in_groups(items(100, 400, 2), "Acme", None)
+    decided = decide_split(items(200, 200, 1), certify_on, [], VIEWS, LOOSE, ("Acme",))
+    assert decided.groups["Acme"][0] == 200
+    assert decided.certificate.n == 400
+
+
+def test_cross_fitting_certifies_groups_too_and_counts_what_ships_misses() -> None:
+    scored = in_groups(items(200, 400, 4, folds=5), "Acme", "Globex", "Initech")
+    decided = decide_cross_fitted(scored, VIEWS, LOOSE, ("Acme", "Globex"))
+    assert decided.certificate.certified
+    expected = {name: sum(item.positive and item.group == name for item in scored) for name in ("Acme", "Globex")}
+    assert {name: n for name, (n, _) in decided.groups.items()} == expected
+    assert decided.missed == {
+        item.item_id
+        for item in scored
+        if item.positive and decided.probabilities[item.item_id] < decided.thresholds.authentic_below
+    }
+    cleared = [
+        item
+        for item in scored
+        if not item.positive and decided.probabilities[item.item_id] < decided.thresholds.authentic_below
+    ]
+    assert (decided.genuine, decided.reviewed) == (200, 200 - len(cleared))
+
+
+def test_without_genuine_items_everything_counts_as_reviewed() -> None:
+    decided = decide_split(items(30, 30, 1), items(0, 40, 2), [], VIEWS, LOOSE)
+    assert (decided.genuine, decided.reviewed, decided.review) == (0, 0, 1.0)
 
 
 def test_suspects_are_at_most_one_percent_of_the_genuine_items_that_chose_them() -> None:

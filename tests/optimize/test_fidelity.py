@@ -18,6 +18,9 @@ from optimize.fidelity import Outputs, compare, read_outputs, write_outputs
 Floats = npt.NDArray[np.float32]
 
 values = st.floats(-1000, 1000, width=32).map(lambda x: np.float32(0) if abs(x) < 1e-3 else np.float32(x))
+few_rows = arrays.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(2, 4)), elements=values).filter(
+    lambda table: bool(table.any())
+)
 tables = arrays.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 4)), elements=values)
 
 
@@ -33,7 +36,7 @@ def test_a_network_is_itself(feeds: list[Floats]) -> None:
     assert found.inputs == sum(len(feed) for feed in feeds)
 
 
-@given(tables.filter(lambda table: bool(table.any())), st.floats(0.01, 100))
+@given(few_rows, st.floats(0.01, 100))
 def test_a_scaled_output_points_the_same_way_and_is_off_by_the_scale(table: Floats, scale: float) -> None:
     found = compare([{"y": table.astype(np.float64) * scale}], [{"y": table}])
     assert found.cosine == pytest.approx(1.0, abs=1e-9)
@@ -41,7 +44,7 @@ def test_a_scaled_output_points_the_same_way_and_is_off_by_the_scale(table: Floa
     assert found.top1_agreement == 1.0
 
 
-@given(tables.filter(lambda table: bool(table.any())))
+@given(few_rows)
 def test_the_opposite_is_as_wrong_as_a_direction_can_be(table: Floats) -> None:
     assert compare(one(-table), one(table)).cosine == pytest.approx(-1.0, abs=1e-9)
 
@@ -54,6 +57,27 @@ def test_figures_do_not_depend_on_how_rows_are_cut_into_feeds(data: st.DataObjec
     whole, parts = compare(one(a), one(b)), compare(one(a[:cut], a[cut:]), one(b[:cut], b[cut:]))
     assert (whole.cosine, whole.relative_error) == pytest.approx((parts.cosine, parts.relative_error), abs=1e-9)
     assert (whole.top1_agreement, whole.inputs) == (parts.top1_agreement, parts.inputs)
+
+
+@given(arrays.arrays(np.float64, (6, 3), elements=values), st.floats(-100, 100))
+def test_a_part_that_never_changes_makes_no_two_networks_alike(table: npt.NDArray[np.float64], constant: float) -> None:
+    """From four rows on, what counts is how outputs differ from the float model's mean row."""
+    other = table[::-1] * 1.5
+    plain, lifted = (compare([{"y": other + by}], [{"y": table + by}]) for by in (0.0, constant))
+    assert lifted.cosine == pytest.approx(plain.cosine, abs=1e-6)
+    spread = np.array([[1.0, -1], [-1, 1], [1, -1], [-1, 1]])
+    assert compare([{"y": 1000 - spread}], [{"y": 1000 + spread}]).cosine == pytest.approx(-1.0)
+    assert compare([{"y": 1000 - spread[:3]}], [{"y": 1000 + spread[:3]}]).cosine > 0.99
+    cut = compare(
+        [{"y": 1000 - spread[:1]}, {"y": 1000 - spread[1:]}], [{"y": 1000 + spread[:1]}, {"y": 1000 + spread[1:]}]
+    )
+    assert cut.cosine == pytest.approx(-1.0)
+
+
+def test_a_network_that_always_says_the_same_agrees_with_one_that_says_it_too() -> None:
+    same = np.full((8, 3), 0.25)
+    assert compare(one(same), one(same)).cosine == 1.0
+    assert compare(one(same + 1), one(same)).cosine == 0.0
 
 
 def test_figures_are_those_of_the_formulas() -> None:
@@ -118,12 +142,14 @@ def test_an_output_that_is_not_finite_is_a_refusal_in_words(bad: float) -> None:
 def test_harm_is_what_lacks_to_one_by_cosine_or_by_correlation() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(5.0, 1.0, (200, 1))
-    found = compared(one(logits + random.normal(0, 1.0, (200, 1))), one(logits))
+    found = compared(one(logits + 3 + random.normal(0, 1.0, (200, 1))), one(logits))
     assert found.fidelity is not None
     assert found.correlation == pytest.approx(np.sqrt(0.5), abs=0.1)  # as much noise as signal
     assert harm_of(found, by_correlation=True) == pytest.approx(1 - found.correlation)
     assert harm_of(found, by_correlation=False) == pytest.approx(1 - found.fidelity.cosine)
-    assert harm_of(found, by_correlation=False) < 0.1 < harm_of(found, by_correlation=True)
+    assert harm_of(found, by_correlation=False) > harm_of(
+        found, by_correlation=True
+    )  # an offset is harmless to decisions
 
 
 @given(tables.filter(lambda table: len(table) > 1), st.floats(0.5, 2), st.floats(-10, 10))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -254,18 +256,35 @@ def test_an_old_network_that_cannot_be_raised_is_refused_in_one_line(small: Inpu
     assert "\n" not in str(refused.value)
 
 
-def test_what_the_quantiser_refuses_is_refused_in_one_line(small: Inputs, tmp_path: Path) -> None:
-    """Ranges of another network: the quantiser says which tensor it misses, and that is the refusal."""
-    model = onnx.load(small.network)
+def renamed(inputs: Inputs, path: Path) -> Path:
+    """The network with a tensor that its ranges do not know."""
+    model = onnx.load(inputs.network)
     for node in model.graph.node:
         for names in (node.input, node.output):
             for place, name in enumerate(names):
                 names[place] = "renamed" if name == "stem_relu" else name
-    onnx.save(model, tmp_path / "renamed.onnx")
+    onnx.save(model, path)
+    return path
+
+
+def test_what_the_quantiser_refuses_is_refused_in_one_line(small: Inputs, tmp_path: Path) -> None:
     assert small.ranges is not None
     with pytest.raises(Unsupported, match=r"^INT8: ONNX Runtime's quantiser refuses this.*renamed") as refused:
-        quantize(tmp_path / "renamed.onnx", small.ranges, X86, "minmax", ())
+        quantize(renamed(small, tmp_path / "renamed.onnx"), small.ranges, X86, "minmax", ())
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_programs_own_log_is_as_loud_afterwards_as_before(
+    small: Inputs, tmp_path: Path, caplog: pytest.LogCaptureFixture, refused: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert small.ranges is not None
+    network = renamed(small, tmp_path / "renamed.onnx") if refused else small.network
+    with pytest.raises(Unsupported) if refused else contextlib.nullcontext():
+        quantize(network, small.ranges, X86, "minmax", ("depth",))
+    assert logging.getLogger().level == logging.INFO
+    assert caplog.records == []
 
 
 def test_a_prepared_network_has_no_batch_norm_and_every_node_has_a_name_of_its_own() -> None:

@@ -12,15 +12,17 @@ from scipy import stats
 
 from optimize.risk import (
     Budget,
+    admit_groups,
     allowed_misses,
     auc,
     certify,
+    genuine_needed,
     items_needed,
     ladder,
-    misses_below,
     p_value,
     power,
     rate,
+    review_bound,
     upper_bound,
 )
 
@@ -169,7 +171,7 @@ def false_claims(ladder_of_rates: list[float], n: int, budget: Budget, trials: i
     claims = 0
     for _ in range(trials):
         scores = random.random(n)  # a counterfeit's score is uniform: its missed rate below t is t
-        claims += rungs_held(tuple(misses_below(t, scores) for t in ladder_of_rates), n, budget) > 0
+        claims += rungs_held(tuple(int((scores < t).sum()) for t in ladder_of_rates), n, budget) > 0
     return claims / trials
 
 
@@ -188,7 +190,7 @@ def test_a_model_that_breaks_the_budget_at_every_rung_is_certified_at_most_at_th
 def certified_threshold(random: np.random.Generator, budget: Budget) -> float:
     seen, fresh = random.random(80), random.random(120)
     rungs = ladder(seen, budget.max_missed)
-    return (0.0, *rungs)[rungs_held(tuple(misses_below(t, fresh) for t in rungs), fresh.size, budget)]
+    return (0.0, *rungs)[rungs_held(tuple(int((fresh < t).sum()) for t in rungs), fresh.size, budget)]
 
 
 def test_a_ladder_chosen_on_calibrate_and_tested_on_certify_keeps_the_error_level() -> None:
@@ -210,13 +212,13 @@ def test_a_ladder_rises_and_starts_below_every_counterfeit_seen(scores: np.ndarr
     below = [rung for rung in rungs if rung < scores.min()]
     assert len(below) >= 3
     assert rungs[len(below)] == scores.min()  # the next one is the least score itself, which it does not miss
-    assert misses_below(rungs[-1], scores) <= 1.5 * max_missed * scores.size
+    assert (scores < rungs[-1]).sum() <= 1.5 * max_missed * scores.size
 
 
 def test_a_ladder_lets_through_one_more_counterfeit_a_rung_as_far_as_one_and_a_half_times_the_budget() -> None:
     scores = np.linspace(0.2, 0.9, 200)
     rungs = ladder(scores, 0.02)
-    assert [misses_below(rung, scores) for rung in rungs if rung >= 0.2] == [0, 1, 2, 3, 4, 5, 6]
+    assert [int((scores < rung).sum()) for rung in rungs if rung >= 0.2] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_larger_budget_never_shortens_the_ladder() -> None:
@@ -230,10 +232,6 @@ def test_without_counterfeits_there_is_no_ladder() -> None:
     assert ladder(np.array([]), 0.02) == ()
 
 
-def test_a_score_on_the_threshold_is_not_missed() -> None:
-    assert misses_below(0.5, np.array([0.5, np.nextafter(0.5, 0), 0.7])) == 1
-
-
 def test_the_area_under_the_curve_counts_ties_half() -> None:
     assert auc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1.0
     assert auc(np.array([0.1]), np.array([0.9])) == 0.0
@@ -241,3 +239,150 @@ def test_the_area_under_the_curve_counts_ties_half() -> None:
     assert auc(np.array([0.3, 0.6]), np.array([0.1, 0.4, 0.6])) == pytest.approx((1 + 2.5) / 6)
     assert auc(np.array([]), np.array([0.5])) is None
     assert auc(np.array([0.5]), np.array([])) is None
+
+
+def test_a_rung_holds_only_where_every_group_holds_too() -> None:
+    alone = certify([(0.1, 0), (0.2, 2)], 600, TWO_PERCENT)
+    assert (alone.threshold, alone.misses) == (0.2, 2)
+    grouped = certify([(0.1, 0), (0.2, 2)], 600, TWO_PERCENT, [(300, (0, 0)), (200, (0, 2))])
+    assert [rung.holds for rung in grouped.rungs] == [True, False]
+    assert grouped.rungs[1].p_value == p_value(2, 200, 0.02)
+    assert (grouped.certified, grouped.threshold, grouped.misses) == (True, 0.1, 0)
+    assert grouped.upper_bound == upper_bound(0, 600, 0.05)
+
+
+def test_groups_that_fail_at_once_say_how_many_counterfeits_they_lack() -> None:
+    found = certify([(0.1, 1)], 600, TWO_PERCENT, [(300, (0,)), (140, (0,)), (160, (1,))])
+    assert not found.certified
+    assert found.more_counterfeits == (149 - 140) + (236 - 160)
+    enough = certify([(0.1, 1)], 685, TWO_PERCENT, [(300, (0,)), (149, (0,)), (236, (1,))])
+    assert enough.certified
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.integers(0, 6)), min_size=1, max_size=4), st.integers(0, 300), budgets
+)
+def test_groups_only_ever_take_a_certificate_away(groups: list[tuple[int, int]], others: int, budget: Budget) -> None:
+    groups = [(n, min(misses, n)) for n, misses in groups]
+    n, misses = others + sum(size for size, _ in groups), sum(missed for _, missed in groups)
+    alone = certify([(0.1, misses)], n, budget)
+    grouped = certify([(0.1, misses)], n, budget, [(size, (missed,)) for size, missed in groups])
+    holds = all(p_value(missed, size, budget.max_missed) <= budget.alpha for size, missed in groups)
+    assert grouped.certified == (alone.certified and holds)
+    if not grouped.certified:  # what it asks for is enough, given to whom it lacks
+        asked = [max(items_needed(budget, missed) - size, 0) for size, missed in groups]
+        spare = max(grouped.more_counterfeits - sum(asked), 0)
+        again = certify(
+            [(0.1, misses)],
+            n + sum(asked) + spare,
+            budget,
+            [(size + more, (missed,)) for (size, missed), more in zip(groups, asked, strict=True)],
+        )
+        assert again.certified
+
+
+group_sizes = st.dictionaries(st.sampled_from("abcdefg"), st.integers(1, 2000), max_size=7)
+confidences = st.sampled_from([0.8, 0.9, 0.95, 0.99])
+
+
+def claims_alpha(variants: int, groups: int, review: bool, confidence: float) -> float:
+    return (1 - confidence) / (variants * (1 + groups + review))
+
+
+@settings(deadline=None)
+@given(group_sizes, st.integers(1, 8), st.booleans(), confidences, st.floats(0.005, 0.3))
+def test_a_group_that_is_admitted_can_prove_the_budget_without_a_miss_and_one_more_could_not(
+    sizes: dict[str, int], variants: int, review: bool, confidence: float, max_missed: float
+) -> None:
+    admitted = admit_groups(sizes, variants, review, confidence, max_missed)
+    alpha = claims_alpha(variants, len(admitted), review, confidence)
+    needed = items_needed(Budget(max_missed=max_missed, alpha=alpha))
+    assert all(sizes[group] >= needed for group in admitted)
+    assert admitted == tuple(sorted(set(admitted)))
+    assert len(sizes) != 1 or admitted == ()
+    if admitted:
+        assert sum(sizes.values()) >= needed
+        assert min(sizes[group] for group in admitted) >= max(
+            (size for group, size in sizes.items() if group not in admitted), default=0
+        )
+    if len(sizes) > 1 and len(admitted) < len(sizes):
+        ordered = sorted(sizes.values(), reverse=True)
+        for number in range(len(admitted) + 1, len(sizes) + 1):
+            stricter = Budget(max_missed=max_missed, alpha=claims_alpha(variants, number, review, confidence))
+            assert ordered[number - 1] < items_needed(stricter)
+
+
+@settings(deadline=None)
+@given(group_sizes, st.integers(1, 100), st.integers(1, 8), st.booleans(), confidences, st.floats(0.005, 0.3))
+def test_one_more_small_group_never_takes_the_overall_claim_away(
+    sizes: dict[str, int], small: int, variants: int, review: bool, confidence: float, max_missed: float
+) -> None:
+    def provable(found: dict[str, int]) -> bool:
+        admitted = admit_groups(found, variants, review, confidence, max_missed)
+        alpha = claims_alpha(variants, len(admitted), review, confidence)
+        return sum(found.values()) >= items_needed(Budget(max_missed=max_missed, alpha=alpha))
+
+    least = min(sizes.values(), default=small)
+    assert not provable(sizes) or provable({**sizes, "small": min(small, least)})
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3000), st.floats(0, 1), st.floats(0, 0.5), st.floats(0.01, 1.0), st.floats(0.001, 0.2))
+def test_as_many_more_genuine_items_as_were_asked_for_prove_the_review_budget(
+    genuine: int, share: float, prevalence: float, max_review: float, alpha: float
+) -> None:
+    reviewed = round(share * genuine)
+    more = genuine_needed(reviewed, genuine, prevalence, max_review, alpha)
+    holds = review_bound(reviewed, genuine, prevalence, alpha) <= max_review
+    assert (more == 0) == holds
+    if more:
+        rate_seen, total = reviewed / genuine, genuine + more
+        assert review_bound(rate_seen * total, total, prevalence, alpha) <= max_review
+        for fewer in {total - 1, genuine + int(0.9 * more)} - {genuine + more}:
+            assert review_bound(rate_seen * fewer, fewer, prevalence, alpha) > max_review
+    if more is None:  # the rate seen is over the budget, or so close that no set one could collect would do
+        far = 10**8
+        assert review_bound(reviewed / genuine * far, far, prevalence, alpha) > max_review
+
+
+def test_review_is_bounded_over_all_items_and_counterfeits_all_go_there() -> None:
+    assert review_bound(0, 10**9, 0.09, 0.05) == pytest.approx(0.09, abs=1e-6)
+    assert review_bound(20, 200, 0.09, 0.05) == pytest.approx(0.09 + 0.91 * upper_bound(20, 200, 0.05))
+    assert review_bound(0, 0, 0.09, 0.05) == 1.0
+    assert genuine_needed(0, 0, 0.09, 0.2, 0.05) == items_needed(Budget(max_missed=0.11 / 0.91, alpha=0.05))
+    assert genuine_needed(200, 200, 0.09, 0.5, 0.05) is None
+    assert genuine_needed(0, 50, 0.3, 0.25, 0.05) is None
+
+
+def false_claim(random: np.random.Generator, variants: int, alpha: float, both_view_the_same: bool) -> bool:
+    """One release: variants that break one group's budget and the review budget by a hair; is anything claimed?"""
+    budget, prevalence, max_review = Budget(max_missed=0.05, alpha=alpha), 0.1, 0.3
+    sizes, rates = (200, 150, 30), (0.0501, 0.0, 0.0)
+    genuine, reviewed_rate = 300, (max_review - prevalence) / (1 - prevalence) + 1e-4
+    for number in range(variants):
+        if number == 0 or not both_view_the_same:
+            misses = [int(random.binomial(n, rate)) for n, rate in zip(sizes, rates, strict=True)]
+            reviewed = int(random.binomial(genuine, reviewed_rate))
+        groups = [(n, (missed,)) for n, missed in zip(sizes[:2], misses[:2], strict=True)]
+        if certify([(0.1, sum(misses))], sum(sizes), budget, groups).certified:
+            return True
+        if review_bound(reviewed, genuine, prevalence, alpha) <= max_review:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_all_claims_of_a_release_together_keep_the_error_level(dependent: bool) -> None:
+    """Two variants, each with overall, two groups and review: one false claim of the eight is one too many."""
+    confidence, variants, trials = 0.9, 2, 1200
+    sizes = {"a": 200, "b": 150}
+    admitted = admit_groups(sizes, variants, True, confidence, 0.05)
+    assert admitted == ("a", "b")
+    alpha = claims_alpha(variants, len(admitted), True, confidence)
+    random = np.random.default_rng(17)
+    share = np.mean([false_claim(random, variants, alpha, dependent) for _ in range(trials)])
+    level = 1 - confidence
+    assert 0 < share <= level + 3 * math.sqrt(level * (1 - level) / trials)
+    undivided = np.mean([false_claim(random, variants, level, False) for _ in range(300)])
+    assert undivided > 1.5 * level  # so the division is what keeps it

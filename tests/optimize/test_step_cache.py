@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,28 @@ def make(draft):
         (draft / f"{number}.bin").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 
+StepCache(Path(sys.argv[1])).step("s", {"input": "abc", "version": 1}, make)
+"""
+
+_DIES_AT = """
+import os, signal, sys
+from pathlib import Path
+from optimize.step_cache import StepCache
+
+left = int(sys.argv[2])
+
+def die(event, arguments):
+    global left
+    if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime", "shutil.rmtree"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def make(draft):
+    for name in ("a", "b"):
+        (draft / name).write_text("whole")
+
+sys.addaudithook(die)
 StepCache(Path(sys.argv[1])).step("s", {"input": "abc", "version": 1}, make)
 """
 
@@ -117,6 +140,26 @@ def test_a_killed_process_leaves_no_finished_step_and_the_next_one_makes_it(tmp_
     assert names(tmp_path) == [made.name]
 
 
+def test_a_step_is_whole_or_absent_wherever_its_process_was_killed(tmp_path: Path) -> None:
+    """Each child dies before another of its calls of the system, until one lives."""
+    outcomes = []
+    for calls in range(40):
+        folder = tmp_path / str(calls)
+        died = subprocess.run([sys.executable, "-c", _DIES_AT, str(folder), str(calls)], capture_output=True)
+        assert died.returncode in (0, -signal.SIGKILL), died.stderr
+        found = StepCache(folder).find("s", KEY)
+        assert found is None or {path.name: path.read_text() for path in found.iterdir()} == {
+            "a": "whole",
+            "b": "whole",
+        }
+        outcomes.append(found is not None)
+        if died.returncode == 0:
+            break
+    assert died.returncode == 0
+    assert outcomes[-1]
+    assert outcomes.count(False) >= 4
+
+
 def test_two_processes_that_make_the_same_step_at_once_agree_on_one(tmp_path: Path) -> None:
     folder, flags = tmp_path / "cache", [tmp_path / "a", tmp_path / "b"]
     running = [
@@ -189,6 +232,16 @@ def test_a_sweep_removes_what_nobody_used_for_a_month_and_what_killed_builds_lef
         age(tmp_path / name, old, now_s)
     assert cache.sweep(now_s) == 2
     assert names(tmp_path) == [".running.tmp", folders["young"].name]
+
+
+def test_builds_that_sweep_at_once_do_not_trip_over_each_other(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"s-{number}").mkdir()
+        os.utime(tmp_path / f"s-{number}", (0, 0))
+    with ThreadPoolExecutor(4) as pool:
+        swept = list(pool.map(lambda _: StepCache(tmp_path).sweep(), range(4)))
+    assert sum(swept) >= 200
+    assert names(tmp_path) == []
 
 
 def test_to_find_a_step_keeps_it_from_the_next_sweep(tmp_path: Path) -> None:
