@@ -15,6 +15,7 @@ Outputs = Mapping[str, npt.NDArray[np.generic]]
 
 _NOTHING_ALIKE = 1e9
 _ROWS_TO_CENTRE = 4
+_SPREAD = 1e-3
 
 
 def compare(found: Sequence[Outputs], reference: Sequence[Outputs]) -> Fidelity:
@@ -91,6 +92,8 @@ def _centred(
     if len(b) < _ROWS_TO_CENTRE:
         return None
     mean = b.mean(axis=0)
+    if np.linalg.norm(b - mean) < _SPREAD * np.linalg.norm(b):
+        return None  # what is left is rounding noise, alike to nothing
     return a - mean, b - mean
 
 

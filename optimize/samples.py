@@ -23,7 +23,7 @@ Feed = Mapping[str, npt.NDArray[np.generic]]
 
 PHOTOS_A_FEED = 8
 
-_INPUT = "input:"  # so that no input's name is one of numpy's own keywords
+_NAMED = "input:{}:"  # so that no input's name is one of numpy's own keywords, or ends like its files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Samples:
     def feed(self, number: int) -> dict[str, npt.NDArray[np.generic]]:
         """Read one feed."""
         with np.load(self.folder / f"{number:06d}.npz", allow_pickle=False) as stored:
-            return {name.removeprefix(_INPUT): stored[name] for name in stored.files}
+            return {key.removeprefix("input:").removesuffix(":"): stored[key] for key in stored.files}
 
 
 def write_samples(folder: Path, feeds: Iterable[Feed]) -> Samples:
@@ -63,7 +63,7 @@ def write_samples(folder: Path, feeds: Iterable[Feed]) -> Samples:
         first = next(iter(feed.values()))
         rows += first.shape[0] if first.ndim else 1
         # numpy's own zip entries carry no clock, so the files are the same from run to run
-        arrays: dict[str, Any] = {_INPUT + name: array for name, array in feed.items()}
+        arrays: dict[str, Any] = {_NAMED.format(name): array for name, array in feed.items()}
         np.savez(folder / f"{count - 1:06d}.npz", **arrays)
     return Samples(folder=folder, feeds=count, rows=rows, digest=digest.hexdigest())
 

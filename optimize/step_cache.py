@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from runtime.contracts.codec import canonical_json, decode, parse_json
-from runtime.contracts.durable import sha256_hex
+from runtime.contracts.durable import sha256_hex, sync_folder
 from runtime.contracts.errors import Untrusted
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class StepCache:
         draft.mkdir()
         try:
             make(draft)
+            _settle(draft)
             try:
                 draft.rename(found)
             except OSError:
@@ -98,3 +99,14 @@ class StepCache:
                 shutil.rmtree(path, ignore_errors=True)
                 old += 1
         return old
+
+
+def _settle(folder: Path) -> None:
+    """Bring a finished folder to the disk itself: the rename must not outlive what it names."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(path)
+    sync_folder(folder)
