@@ -117,7 +117,7 @@ def test_a_peer_compiles_in_a_child_process_and_answers_as_the_float_network(
     check_system(system, compiled, pixels, correlation)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("system", ["optimum", "ort-quantize-static", "nncf"])
 def test_a_peer_that_quantises_does_so_too(
     system: str, compiled: Callable[[str], tuple[Outcome, Job]], pixels: list[Photos]

@@ -135,7 +135,7 @@ def test_a_file_that_is_no_such_table_ends_in_one_line(tmp_path: Path, capsys: p
     assert "expected gzipped CSV" in shown.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_chosen_trees_reach_the_published_figures_as_onnx(cards: Transactions) -> None:
     test, error, _, _ = fraud.judge(fraud.CHOSEN, cards, HANDBOOK, {1: 3})
     assert test.auc >= fraud.PUBLISHED_AUC
@@ -143,7 +143,7 @@ def test_the_chosen_trees_reach_the_published_figures_as_onnx(cards: Transaction
     assert error < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_training_week_alone_chooses_those_trees(cards: Transactions) -> None:
     inner = {name: fraud.inner_skills(name, cards, INNER) for name in fraud.FAMILIES}
     sizes = {name: fraud.judge(name, cards, HANDBOOK, {})[2] for name in fraud.FAMILIES}

@@ -18,7 +18,7 @@ from runtime.contracts.errors import TryLater
 from tests.optimize.rigs import Run, built, touchstone_optimize
 from tests.system import third_party_onnx as third_party
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 DATA = Path(os.environ.get("TOUCHSTONE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
