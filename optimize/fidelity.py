@@ -15,7 +15,7 @@ Outputs = Mapping[str, npt.NDArray[np.generic]]
 
 _NOTHING_ALIKE = 1e9
 _ROWS_TO_CENTRE = 4
-_SPREAD = 1e-3
+_NOISE = 1e-4
 
 
 def compare(found: Sequence[Outputs], reference: Sequence[Outputs]) -> Fidelity:
@@ -92,8 +92,8 @@ def _centred(
     if len(b) < _ROWS_TO_CENTRE:
         return None
     mean = b.mean(axis=0)
-    if np.linalg.norm(b - mean) < _SPREAD * np.linalg.norm(b):
-        return None  # what is left is rounding noise, alike to nothing
+    if max(np.linalg.norm(b - mean), np.linalg.norm(a - b)) < _NOISE * np.linalg.norm(b):
+        return None  # both say the same but for rounding noise, which is alike to nothing
     return a - mean, b - mean
 
 

@@ -51,13 +51,14 @@ def test_a_model_of_real_photos_beats_the_lighting_and_is_honest_about_what_91_o
     assert evidence.cross_fitted
     assert evidence.colour_baseline_auc is not None
     assert evidence.colour_baseline_auc == pytest.approx(colour_baseline, abs=0.02)
-    for variant in evidence.variants:
-        assert variant.evaluation.auc is not None
-        assert variant.evaluation.auc > max(0.95, colour_baseline + 0.03)
-        assert not variant.certificate.certified  # 2 % wants more than there are
-        assert variant.certificate.more_counterfeits >= 183 - fakes
-    assert evidence.auc_change is not None
-    assert abs(evidence.auc_change) < 0.02
+    decisions = [variant.decision for variant in evidence.variants if variant.decision is not None]
+    assert len(decisions) > 1
+    aucs = [decision.evaluation.auc or 0.0 for decision in decisions]
+    assert min(aucs) > max(0.95, colour_baseline + 0.03)
+    assert max(aucs) - min(aucs) < 0.02
+    for decision in decisions:
+        assert not decision.certificate.certified  # 2 % wants more than there are
+        assert decision.certificate.more_counterfeits >= 183 - fakes
     assert {variant.thresholds.authentic_below for variant in built.bundle.manifest.variants} == {0.0}
     assert "NOT PROVED" in built.text
     again = touchstone_optimize(

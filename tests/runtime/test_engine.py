@@ -59,7 +59,7 @@ def test_the_wanted_variant_is_taken_or_refused_by_name(bundle: Bundle) -> None:
 
 
 def test_a_cpu_that_runs_nothing_of_a_bundle_is_told_so(bundle: Bundle) -> None:
-    with pytest.raises(Unsupported, match="no variant of int8 runs on this CPU"):
+    with pytest.raises(Unsupported, match="no variant of int8 runs on this device"):
         choose_variant(with_variants(bundle, {"int8": (VNNI,)}, "int8"), None, frozenset({"avx2"}))
 
 
@@ -175,7 +175,7 @@ def test_a_model_that_gives_nan_or_infinity_sends_everything_to_an_expert(
 
 def test_a_network_that_does_not_eat_photos_is_refused_when_it_is_opened(bundle: Bundle) -> None:
     save_network(bundle.path("model.onnx"), ["N", 3, 32, 32], 1.0, 0.0)
-    with pytest.raises(Unsupported, match=r"cannot run uint8 \(1, 32, 32, 3\)"):
+    with pytest.raises(Unsupported, match=r"cannot run photo uint8 \(1, 32, 32, 3\)"):
         Inspector.open(bundle)
 
 
@@ -192,5 +192,5 @@ def test_a_listing_network_that_does_not_eat_its_features_is_refused_when_it_is_
         fusion=Fusion(bias=0.0, weights={"listing": 1.0}),
         uncertain_from=0.5,
     )
-    with pytest.raises(Unsupported, match=r"cannot run float32 \(1, 2\)"):
+    with pytest.raises(Unsupported, match=r"cannot run photo float32 \(1, 2\)"):
         Inspector.open(dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, listing=listing)))
