@@ -10,9 +10,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
 Job = TypeVar("Job")
@@ -51,57 +52,55 @@ class InProcess:
 
 
 class Processes:
-    """Fresh worker processes, as many as there are cores: an engine that crashes takes down no other job's result."""
+    """Fresh worker processes, as many as there are cores: an engine that crashes takes down no other job's result.
+
+    Each is a pool of one, so that a death is the death of one known job.
+    """
 
     def __init__(self, workers: int | None = None) -> None:
         self._workers = workers or os.cpu_count() or 1
-        self._pool: ProcessPoolExecutor | None = None
+        self._idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        for _ in range(self._workers):
+            self._idle.put(_process())
 
     def run(
         self, function: Callable[[Job], Result], jobs: Sequence[Job], done: Callable[[int], None] | None = None
     ) -> list[Result | None]:
-        """Run them side by side; jobs that were in flight when a worker died run again, each alone."""
+        """Run them side by side."""
         results: list[Result | None] = []
-        futures = [self._submit(function, job) for job in jobs]
-        for job, future in zip(jobs, futures, strict=True):
-            try:
+        threads = ThreadPoolExecutor(self._workers)
+        try:
+            for future in [threads.submit(self._one, function, job) for job in jobs]:
                 results.append(future.result())
-            except BrokenExecutor:
-                results.append(self._alone(function, job))
-            if done:
-                done(len(results))
+                if done:
+                    done(len(results))
+        finally:
+            threads.shutdown(cancel_futures=True)
         return results
 
     def close(self) -> None:
         """End the workers."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        for _ in range(self._workers):
+            self._idle.get().shutdown(cancel_futures=True)
+            self._idle.put(_process())
 
-    def _submit(self, function: Callable[[Job], Result], job: Job) -> Future[Result]:
+    def _one(self, function: Callable[[Job], Result], job: Job) -> Result | None:
+        process = self._idle.get()
         try:
-            self._pool = self._pool or _pool(self._workers)
             with _deaf_to_ctrl_c():
-                return self._pool.submit(function, job)
-        except BrokenExecutor as error:
-            failed: Future[Result] = Future()
-            failed.set_exception(error)
-            return failed
-
-    def _alone(self, function: Callable[[Job], Result], job: Job) -> Result | None:
-        self.close()
-        with _pool(1) as pool:
-            try:
-                with _deaf_to_ctrl_c():
-                    future = pool.submit(function, job)
-                return future.result()
-            except BrokenExecutor:
-                return None
+                future = process.submit(function, job)
+            return future.result()
+        except BrokenExecutor:
+            process.shutdown()
+            process = _process()
+            return None
+        finally:
+            self._idle.put(process)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+def _process() -> ProcessPoolExecutor:
+    """Return a worker that starts with its first job."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:
