@@ -5,8 +5,7 @@ Half of the samples calibrate, the other half judges. Such a bundle is marked in
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -17,21 +16,21 @@ from optimize.evidence import EVIDENCE_FILE, CandidateEvidence, Evidence, Fideli
 from optimize.float_model import FloatModel
 from optimize.freezing import Frozen, evidence_of, freeze, refusals, time_frozen, with_fidelity
 from optimize.gate import prefer
-from optimize.groundwork import Groundwork, float_outputs, lay_groundwork, stored_samples
-from optimize.model_card import CARD_FILE, model_card
-from optimize.pack import GOLDEN_TOLERANCE, copy_shipped, finish, runs_here, write_golden_tensors
-from optimize.page import PAGE_FILE, page
+from optimize.groundwork import Groundwork, float_outputs, lay_groundwork, stored_photos, stored_samples
+from optimize.pack import GOLDEN_TOLERANCE, draft_beside, finish, runs_here, ship, write_evidence, write_golden_tensors
 from optimize.provenance import machine_provenance
 from optimize.recipe import Recipe
-from optimize.samples import Feed, Samples, photo_feeds
+from optimize.samples import Feed, Samples
 from optimize.search import FEEDS, Workbench
 from optimize.sources.user_samples import feeds_of, has_photos, photos_in
-from optimize.targets.target import load_target
+from optimize.targets.target import needs_ranges
 from runtime.bundle_store import Bundle
-from runtime.contracts.bundle import ANY_VIEW, MANIFEST_VERSION, BundleManifest, Fusion, Thresholds, Variant
-from runtime.contracts.codec import canonical_json
+from runtime.contracts.bundle import ANY_VIEW, MANIFEST_VERSION, BundleManifest, Fusion, Thresholds
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported
+
+_NO_FUSION = Fusion(bias=0.0, weights={ANY_VIEW: 1.0})
+_NO_DECISION = Thresholds(authentic_below=0.0, suspect_from=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +61,8 @@ def build_by_fidelity(
     """
     out, floor = Path(recipe.out), recipe.search.min_cosine
     calibrate, held_out, notes = _halves(model, samples, recipe, bench)
-    quantise = any(slot.calibrations for name in recipe.targets for slot in load_target(name).SLOTS)
-    ground = lay_groundwork(
-        model.network, calibrate, model.keep_float, bench, quantise=quantise and not model.already_quantised
-    )
+    quantise = needs_ranges(recipe.targets) and not model.already_quantised
+    ground = lay_groundwork(model.network, calibrate, model.keep_float, bench, quantise=quantise)
     frozen, tried = freeze(
         recipe.targets,
         ground,
@@ -97,9 +94,7 @@ def build_by_fidelity(
         tried=tried,
         notes=(*notes, *ground.notes),
     )
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
-        draft = Path(name) / "bundle"
-        (draft / "variants").mkdir(parents=True)
+    with draft_beside(out) as draft:
         return _pack(parts, draft, out, floor, now)
 
 
@@ -112,28 +107,27 @@ def _halves(
         most = 2 * recipe.search.calibration_photos
         photos = photos[:: max(-(-len(photos) // most), 1)]
         sides = (photos[::2], photos[1::2]) if len(photos) > 1 else (photos, photos)
-        one, other = (_photos(side, model.spec.px, bench) for side in sides)
+        one, other = (stored_photos(bench, side, model.spec.px) for side in sides)
         alone = len(photos) < 2
     else:
         count = sum(1 for _ in feeds_of(samples, model.tensors))
         alone = count < 2
-        one, other = (_feeds(samples, model, bench, start if not alone else 0, 1 if alone else 2) for start in range(2))
+        turns = (range(count), range(count)) if alone else (range(0, count, 2), range(1, count, 2))
+        one, other = (_feeds(samples, model, bench, turn) for turn in turns)
     if not alone:
         return one, other, ()
     return one, other, ("there is one sample only: what judges is what calibrated; give more for an honest comparison",)
 
 
-def _photos(paths: Sequence[Path], px: int, bench: Workbench) -> Samples:
-    hashes = [sha256_hex(path.read_bytes()) for path in paths]
-    return stored_samples(bench, [*hashes, str(px)], lambda: photo_feeds(paths, px), -(-len(paths) // 8))
-
-
-def _feeds(samples: Path, model: FloatModel, bench: Workbench, start: int, step: int) -> Samples:
+def _feeds(samples: Path, model: FloatModel, bench: Workbench, chosen: range) -> Samples:
     files = [samples] if samples.is_file() else sorted(path for path in samples.iterdir() if path.is_file())
     hashes = [sha256_hex(path.read_bytes()) for path in files]
-    feeds: Callable[[], Iterable[Feed]] = lambda: islice(feeds_of(samples, model.tensors), start, None, step)  # noqa: E731
-    total = len(range(start, sum(1 for _ in feeds_of(samples, model.tensors)), step))
-    return stored_samples(bench, [*hashes, f"{start}/{step}", str(model.tensors)], feeds, total)
+    key = [*hashes, f"{chosen.start}/{chosen.step}", str(model.tensors)]
+
+    def read() -> Iterator[Feed]:
+        return islice(feeds_of(samples, model.tensors), chosen.start, None, chosen.step)
+
+    return stored_samples(bench, key, read, len(chosen))
 
 
 def _compare(
@@ -165,7 +159,7 @@ def _one(feed: Feed, model: FloatModel) -> Feed:
 def _pack(parts: _Parts, draft: Path, out: Path, floor: float, now: datetime) -> tuple[Bundle, Evidence]:
     name, created_at = parts.model.spec.name, now.isoformat(timespec="seconds")
     alive = [one for one in parts.frozen if one.alive]
-    entries = tuple(_variant(draft, one) for one in alive)
+    entries = tuple(ship(draft, one, _NO_FUSION, _NO_DECISION) for one in alive)
     shipped = [variant for variant in parts.variants if variant.accepted]
     preferred, because = prefer(shipped, [entry.name for entry in entries if runs_here(entry)])
     evidence = Evidence(
@@ -192,9 +186,7 @@ def _pack(parts: _Parts, draft: Path, out: Path, floor: float, now: datetime) ->
             **machine_provenance(),
         },
     )
-    (draft / EVIDENCE_FILE).write_bytes(canonical_json(evidence))
-    (draft / PAGE_FILE).write_text(page(name, created_at, evidence), encoding="utf-8")
-    (draft / CARD_FILE).write_text(model_card(name, created_at, evidence), encoding="utf-8")
+    write_evidence(draft, name, created_at, evidence)
     manifest = BundleManifest(
         manifest=MANIFEST_VERSION,
         name=name,
@@ -214,19 +206,3 @@ def _pack(parts: _Parts, draft: Path, out: Path, floor: float, now: datetime) ->
         golden_tensors=write_golden_tensors(draft, _one(parts.held_out.feed(0), parts.model), alive),
     )
     return finish(draft, manifest, out), evidence
-
-
-def _variant(draft: Path, one: Frozen) -> Variant:
-    file, companions = copy_shipped(draft, one)
-    return Variant(
-        name=one.name,
-        engine=one.slot.engine,
-        precision=one.precision,
-        file=file,
-        isa=one.slot.isa,
-        fusion=Fusion(bias=0.0, weights={ANY_VIEW: 1.0}),
-        thresholds=Thresholds(authentic_below=0.0, suspect_from=1.0),
-        target=one.target,
-        companions=companions,
-        execution=one.slot.execution,
-    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from platform import processor
 
 import numpy as np
 
@@ -23,11 +21,12 @@ from optimize.evidence import CandidateEvidence, Fidelity, Gate, GateName, Laten
 from optimize.gate import SizeLimit, fidelity, fusion, latency, parity, size
 from optimize.groundwork import Groundwork
 from optimize.kernels import Coverage, fallbacks, kernels, quantisable_kernels
+from optimize.provenance import cpu_name
 from optimize.samples import Feed
 from optimize.search import Filled, Task, Workbench, search
 from optimize.targets.target import Compiled, Inputs, Slot, Target, load_target
 from optimize.timing import interleaved_us, ratio_interval
-from runtime.contracts.errors import TouchstoneError
+from runtime.contracts.errors import TouchstoneError, Unsupported
 from runtime.engine import cpu_flags, load_network
 
 _SIZE_SLACK = 1.02
@@ -86,7 +85,7 @@ class Frozen:
         return sum(path.stat().st_size for path in files)
 
     def judged(self, gate: Gate | None) -> Frozen:
-        """Return it with one more gate's answer."""
+        """Return it with one more gate's answer; ``None`` is a gate that does not apply."""
         return self if gate is None else replace(self, gates=(*self.gates, gate))
 
 
@@ -125,7 +124,7 @@ def freeze(
             reason = target.unavailable(slot)
             if reason is not None:
                 gate: GateName = "latency" if reason.startswith("latency: ") else "ISA"
-                frozen.append(_refused(name, slot, Gate(gate=gate, passed=False, reason=reason.partition(": ")[2])))
+                frozen.append(_bare(name, slot, Gate(gate=gate, passed=False, reason=reason.partition(": ")[2])))
                 continue
             tasks.append(
                 Task(
@@ -161,7 +160,7 @@ def time_frozen(frozen: Sequence[Frozen], feed: Feed, bench: Workbench) -> tuple
     key = {
         "variants": [[one.digest, one.slot.engine] for one in timed],
         "feed": {name: [str(array.dtype), list(array.shape)] for name, array in feed.items()},
-        "device": [processor(), os.cpu_count(), *sorted(cpu_flags())],
+        "device": [cpu_name(), *sorted(cpu_flags())],
         "tools": dict(tool_versions()),
     }
     found = bench.cache.value("time", key, _Timings, lambda: _time(timed, feed)).latencies
@@ -199,9 +198,11 @@ def with_fidelity(frozen: Sequence[Frozen], min_cosine: float, held_out: Mapping
     return [one.judged(fidelity(held_out.get(one.name), min_cosine)) if one.alive else one for one in frozen]
 
 
-def refusals(frozen: Sequence[Frozen]) -> str:
+def refusals(variants: Sequence[Frozen] | Sequence[VariantEvidence]) -> str:
     """Return every refusal in one line."""
-    return "; ".join(f"{one.name}: {gate.reason}" for one in frozen for gate in one.gates if not gate.passed)
+    return "; ".join(
+        f"{one.name}: {gate.gate}: {gate.reason}" for one in variants for gate in one.gates if not gate.passed
+    )
 
 
 def evidence_of(one: Frozen, found: Latency | None, accepted: bool) -> VariantEvidence:
@@ -233,7 +234,8 @@ def _slots(target: Target, ground: Groundwork, already_quantised: bool) -> list[
     return [slot for slot in target.SLOTS if keep or not slot.calibrations]
 
 
-def _refused(target: str, slot: Slot, gate: Gate) -> Frozen:
+def _bare(target: str, slot: Slot, gate: Gate) -> Frozen:
+    """Return a slot of which only one gate's answer is known."""
     return Frozen(
         name=slot.name,
         target=target,
@@ -259,11 +261,11 @@ def _check(one: Filled, attempt: Attempt | None, inputs: Inputs, already_quantis
     slot, target = one.task.slot, load_target(one.task.target)
     if one.candidate is None or one.attempt is None or attempt is None or attempt.compiled is None:
         reason = one.refusal or (attempt.refusal if attempt else None) or "nothing was compiled"
-        return _refused(one.task.target, slot, Gate(gate="compile", passed=False, reason=reason))
+        return _bare(one.task.target, slot, Gate(gate="compile", passed=False, reason=reason))
     excluded = one.candidate.plan.excluded
     precision = "int8" if already_quantised else "mixed" if excluded else slot.precision
     found = replace(
-        _refused(one.task.target, slot, Gate(gate="compile", passed=True, reason="compiled")),
+        _bare(one.task.target, slot, Gate(gate="compile", passed=True, reason="compiled")),
         precision=precision,
         shipped=attempt.compiled,
         candidate=one.candidate,
@@ -303,7 +305,10 @@ def _coverage(one: Frozen, inputs: Inputs, excluded: Sequence[str]) -> Coverage 
 
 def _fallback(one: Frozen, target: Target, inputs: Inputs) -> Gate:
     assert one.shipped is not None
-    found = list(target.check(one.slot, one.shipped, inputs))
+    try:
+        found = list(target.check(one.slot, one.shipped, inputs))
+    except Unsupported as error:
+        found = [str(error)]
     if one.shipped.judged_engine == "onnxruntime":
         found += fallbacks(one.shipped.judged_file, "CPUExecutionProvider")
     if found:

@@ -16,13 +16,15 @@ from optimize.calibrate import collect_ranges
 from optimize.compiling import inputs_digest, run_outputs, tool_versions
 from optimize.evidence import LayerSensitivity
 from optimize.fidelity import write_outputs
-from optimize.onnx_bytes import onnx_bytes, onnx_digest, save_onnx
+from optimize.onnx_bytes import onnx_digest, save_onnx
 from optimize.quantize import QdqStyle, prepare_network, quantize
-from optimize.samples import Feed, Samples, write_samples
+from optimize.samples import Feed, Samples, photo_feeds, write_samples
+from optimize.scoring import CHUNK
 from optimize.search import FEEDS, Workbench
 from optimize.sensitivity import sensitivity
 from optimize.targets.target import Inputs
 from runtime.contracts.codec import canonical_json, decode, encode, parse_json
+from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported
 
 
@@ -68,6 +70,16 @@ def stored_samples(bench: Workbench, key: Sequence[str], feeds: Callable[[], Ite
     folder = bench.cache.step("samples", {"key": list(key), "tools": dict(tool_versions())}, make)
     described = json.loads((folder / "samples.json").read_text())
     return Samples(folder=folder / "feeds", **described)
+
+
+def stored_photos(bench: Workbench, paths: Sequence[Path], px: int) -> Samples:
+    """Return photos on disk as feeds, decoded now where they are new.
+
+    Raises:
+        Unsupported: a photo does not decode, or there is none.
+    """
+    hashes = [sha256_hex(path.read_bytes()) for path in paths]
+    return stored_samples(bench, [*hashes, str(px)], lambda: photo_feeds(paths, px), -(-len(paths) // CHUNK))
 
 
 def lay_groundwork(
@@ -143,7 +155,7 @@ def _sensitivity(inputs: Inputs, bench: Workbench) -> tuple[LayerSensitivity, ..
         assert inputs.ranges is not None
         style = QdqStyle(activation="uint8", reduce_range=True)
         quantised = quantize(inputs.network, inputs.ranges, style, "minmax", inputs.keep_float)
-        (draft / "quantised.onnx").write_bytes(onnx_bytes(quantised))
+        save_onnx(quantised, draft / "quantised.onnx")
         found = sensitivity(inputs.network, draft / "quantised.onnx", inputs.samples)
         (draft / "quantised.onnx").unlink()
         (draft / "sensitivity.json").write_bytes(canonical_json([encode(layer) for layer in found]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,23 @@ import numpy.typing as npt
 
 from calibration_data.dataset import Item
 from optimize.compiling import run_outputs
+from optimize.evidence import EVIDENCE_FILE, Evidence
 from optimize.fidelity import Outputs
 from optimize.freezing import Frozen
+from optimize.model_card import CARD_FILE, model_card
+from optimize.page import PAGE_FILE, page
 from optimize.samples import Feed
 from runtime.bundle_store import Bundle, open_bundle
-from runtime.contracts.bundle import MANIFEST_FILE, BundleManifest, FileEntry, Golden, Variant, bundle_id_of
+from runtime.contracts.bundle import (
+    MANIFEST_FILE,
+    BundleManifest,
+    FileEntry,
+    Fusion,
+    Golden,
+    Thresholds,
+    Variant,
+    bundle_id_of,
+)
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import sha256_hex, sync_folder, write_durably
 from runtime.contracts.errors import TouchstoneError
@@ -31,14 +45,41 @@ GOLDEN_TENSORS = "golden/tensors.json"
 _GOLDEN_BYTES = "golden/tensors.bin"
 
 
-def copy_shipped(draft: Path, one: Frozen) -> tuple[str, tuple[str, ...]]:
-    """Copy a variant's files into the draft; return the manifest's paths of the network and its companions."""
+@contextmanager
+def draft_beside(out: Path) -> Iterator[Path]:
+    """Give an empty draft of a bundle on the same disk as ``out``; whatever ``finish`` did not move away is deleted."""
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
+        draft = Path(name) / "bundle"
+        (draft / "variants").mkdir(parents=True)
+        yield draft
+
+
+def ship(draft: Path, one: Frozen, fusion: Fusion, thresholds: Thresholds) -> Variant:
+    """Copy a variant's files into the draft, and return its entry in the manifest."""
     assert one.shipped is not None
     files = (one.shipped.file, *one.shipped.companions)
     for path in files:
         shutil.copyfile(path, draft / "variants" / path.name)
     main, *companions = (f"variants/{path.name}" for path in files)
-    return main, tuple(companions)
+    return Variant(
+        name=one.name,
+        engine=one.slot.engine,
+        precision=one.precision,
+        file=main,
+        isa=one.slot.isa,
+        fusion=fusion,
+        thresholds=thresholds,
+        target=one.target,
+        companions=tuple(companions),
+        execution=one.slot.execution,
+    )
+
+
+def write_evidence(draft: Path, name: str, created_at: str, evidence: Evidence) -> None:
+    """Write the evidence into the draft: for machines, for a reader, for an auditor."""
+    (draft / EVIDENCE_FILE).write_bytes(canonical_json(evidence))
+    (draft / PAGE_FILE).write_text(page(name, created_at, evidence), encoding="utf-8")
+    (draft / CARD_FILE).write_text(model_card(name, created_at, evidence), encoding="utf-8")
 
 
 def runs_here(variant: Variant) -> bool:

@@ -23,7 +23,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from optimize.bias_correction import LEVELS, REDUCED_LEVELS, correct_biases
 from optimize.calibrate import read_ranges, symmetric
-from optimize.targets.target import Calibration
+from optimize.targets.target import Calibration, Inputs, Plan
 from runtime.contracts.errors import Unsupported
 
 QUANTISABLE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -129,6 +129,18 @@ def quantize(
     if not style.for_tensorrt:
         _hold_in_float(quantised, excluded)
     return quantised
+
+
+def quantize_plan(inputs: Inputs, plan: Plan, style: QdqStyle) -> onnx.ModelProto:
+    """Quantise as a plan says; what is never quantised and what the plan excludes stays in float.
+
+    Raises:
+        Unsupported: the quantiser refuses the network.
+        ValueError: the plan has no calibration, or the inputs no ranges.
+    """
+    if inputs.ranges is None or plan.calibration is None:
+        raise ValueError(f"{plan.slot}: INT8 needs calibration and its ranges")
+    return quantize(inputs.network, inputs.ranges, style, plan.calibration, (*inputs.keep_float, *plan.excluded))
 
 
 def _extra_options(style: QdqStyle) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,38 +13,39 @@ from optimize.evidence import EVIDENCE_FILE, CandidateEvidence, Evidence, Gate, 
 from optimize.float_model import FloatModel
 from optimize.freezing import Frozen, evidence_of, freeze, refusals, time_frozen
 from optimize.gate import accepted, prefer, review, risk
-from optimize.groundwork import Groundwork, lay_groundwork, prepared_network, stored_samples
+from optimize.groundwork import Groundwork, lay_groundwork, prepared_network, stored_photos
 from optimize.head import keep_columns
 from optimize.listing import DecidedListing, ListingSource, decide_listing
-from optimize.model_card import CARD_FILE, model_card
 from optimize.pack import (
     GOLDEN_TOLERANCE,
-    copy_shipped,
+    draft_beside,
     finish,
     golden_feed,
     prove_golden,
     runs_here,
+    ship,
+    write_evidence,
     write_golden_photos,
     write_golden_tensors,
 )
-from optimize.page import PAGE_FILE, page
 from optimize.provenance import machine_provenance
 from optimize.recipe import Recipe
 from optimize.risk import Budget
 from optimize.risk_judge import Judged, judge, reported, score
 from optimize.roles import Roles, choose_roles
-from optimize.samples import photo_feeds
 from optimize.scoring import Row, photos_of
 from optimize.search import Workbench
-from optimize.targets.target import Inputs, load_target
+from optimize.targets.target import Inputs, needs_ranges
 from runtime.bundle_store import Bundle
-from runtime.contracts.bundle import MANIFEST_VERSION, BundleManifest, InputSpec, Variant
-from runtime.contracts.codec import canonical_json
-from runtime.contracts.durable import sha256_hex
+from runtime.contracts.bundle import MANIFEST_VERSION, BundleManifest, InputSpec
 from runtime.contracts.errors import Unsupported
 
 HARM_TOLERANCE = 0.01
 """1 - correlation of a candidate's logits with float's: a candidate as close as this keeps the order of the items."""
+
+
+_APPS = ("mobile", "web")
+"""Targets whose apps decode photos themselves, and prove their preprocessing on golden tensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +105,7 @@ def build_by_risk(
     if not alive:
         raise Unsupported(f"every variant was refused: {refusals(frozen)}")
     rows = score(alive, spec, roles, bench)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
-        draft = Path(name) / "bundle"
-        (draft / "variants").mkdir(parents=True)
+    with draft_beside(out) as draft:
         fraud_budget = Budget(max_missed=recipe.budget.max_missed_fraud, alpha=1 - recipe.budget.confidence)
         decided_listing = decide_listing(listing, roles, draft, fraud_budget) if listing else None
         judged = judge(alive, rows, spec, roles, recipe.budget, decided_listing)
@@ -129,13 +127,9 @@ def _ground(model: FloatModel, roles: Roles, recipe: Recipe, bench: Workbench) -
     spec = model.spec
     photos = [photo.path for _, photo in photos_of(roles.calibrate, spec.views)]
     step = max(-(-len(photos) // recipe.search.calibration_photos), 1)
-    chosen = photos[::step]
-    hashes = [sha256_hex(path.read_bytes()) for path in chosen]
-    samples = stored_samples(bench, [*hashes, str(spec.px)], lambda: photo_feeds(chosen, spec.px), -(-len(chosen) // 8))
-    quantise = any(slot.calibrations for name in recipe.targets for slot in load_target(name).SLOTS)
-    ground = lay_groundwork(
-        model.network, samples, model.keep_float, bench, quantise=quantise and not model.already_quantised
-    )
+    samples = stored_photos(bench, photos[::step], spec.px)
+    quantise = needs_ranges(recipe.targets) and not model.already_quantised
+    ground = lay_groundwork(model.network, samples, model.keep_float, bench, quantise=quantise)
     if spec.folds is None:
         return ground, ground.inputs
     narrow = prepared_network(keep_columns(model.network, spec.block(None)), bench)
@@ -165,14 +159,15 @@ def _pack(parts: _Parts, draft: Path, out: Path, now: datetime) -> tuple[Bundle,
     by_name = {one.name: one for one in parts.frozen}
     shipped = [variant for variant in parts.variants if variant.accepted]
     if not shipped:
-        raise Unsupported(f"every variant was refused: {_reasons(parts.variants)}")
-    entries = tuple(_variant(draft, by_name[variant.name], parts.judged) for variant in shipped)
+        raise Unsupported(f"every variant was refused: {refusals(parts.variants)}")
+    decided = parts.judged.decided
+    entries = tuple(
+        ship(draft, by_name[one.name], decided[one.name].fusion, decided[one.name].thresholds) for one in shipped
+    )
     preferred, because = prefer(shipped, [entry.name for entry in entries if runs_here(entry)])
     evidence = _evidence(parts, preferred, because)
     created_at = now.isoformat(timespec="seconds")
-    (draft / EVIDENCE_FILE).write_bytes(canonical_json(evidence))
-    (draft / PAGE_FILE).write_text(page(spec.name, created_at, evidence), encoding="utf-8")
-    (draft / CARD_FILE).write_text(model_card(spec.name, created_at, evidence), encoding="utf-8")
+    write_evidence(draft, spec.name, created_at, evidence)
     manifest = BundleManifest(
         manifest=MANIFEST_VERSION,
         name=spec.name,
@@ -188,33 +183,13 @@ def _pack(parts: _Parts, draft: Path, out: Path, now: datetime) -> tuple[Bundle,
         files=(),
         provenance=evidence.provenance,
     )
-    photos = write_golden_photos(draft, _golden_items(parts.roles, parts.judged.decided[preferred].probabilities))
+    photos = write_golden_photos(draft, _golden_items(parts.roles, decided[preferred].probabilities))
     manifest = replace(manifest, golden=prove_golden(draft, manifest, photos, by_name))
     apps = [by_name[entry.name] for entry in entries if entry.target in _APPS]
     if apps:
         feed = golden_feed(draft, photos, spec.px)
         manifest = replace(manifest, golden_tensors=write_golden_tensors(draft, feed, apps))
     return finish(draft, manifest, out), evidence
-
-
-_APPS = ("mobile", "web")
-
-
-def _variant(draft: Path, one: Frozen, judged: Judged) -> Variant:
-    file, companions = copy_shipped(draft, one)
-    choice = judged.decided[one.name]
-    return Variant(
-        name=one.name,
-        engine=one.slot.engine,
-        precision=one.precision,
-        file=file,
-        isa=one.slot.isa,
-        fusion=choice.fusion,
-        thresholds=choice.thresholds,
-        target=one.target,
-        companions=companions,
-        execution=one.slot.execution,
-    )
 
 
 def _evidence(parts: _Parts, preferred: str, because: str) -> Evidence:
@@ -264,7 +239,3 @@ def _colour_baseline(rows: Sequence[Row], roles: Roles) -> float | None:
     else:
         folds = [([item.item_id for item in roles.calibrate], [item.item_id for item in roles.evaluate])]
     return colour_auc(item_colours(rows), counterfeit, folds)
-
-
-def _reasons(variants: Sequence[VariantEvidence]) -> str:
-    return "; ".join(f"{one.name}: {reason}" for one in variants for reason in one.reasons)

@@ -8,20 +8,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from optimize.scoring import chunks
 from optimize.sources.imported import PHOTO
 from runtime.preprocess import prepare
 
 Feed = Mapping[str, npt.NDArray[np.generic]]
 """Input name to array."""
-
-PHOTOS_A_FEED = 8
 
 _NAMED = "input:{}:"  # so that no input's name is one of numpy's own keywords, or ends like its files
 
@@ -69,11 +67,10 @@ def write_samples(folder: Path, feeds: Iterable[Feed]) -> Samples:
 
 
 def photo_feeds(paths: Sequence[Path], px: int) -> Iterator[Feed]:
-    """Decode photos, eight a feed.
+    """Decode photos, ``CHUNK`` a feed.
 
     Raises:
         Unsupported: a photo does not decode; the message names its file.
     """
-    remaining = iter(paths)
-    while chunk := list(islice(remaining, PHOTOS_A_FEED)):
+    for chunk in chunks(paths):
         yield {PHOTO: prepare([path.read_bytes() for path in chunk], px, [str(path) for path in chunk])}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from os import cpu_count
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from runtime.preprocess import prepare
 CHUNK = 8
 """Photos a batch: enough to keep an engine busy, few enough to keep memory flat."""
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 
 
@@ -75,14 +76,15 @@ def score_photos(
         ]
 
     with ThreadPoolExecutor(cpu_count() or 1) as pool:
-        for part in pool.map(run, _chunks(photos)):
+        for part in pool.map(run, chunks(photos)):
             rows.extend(part)
             if progress:
                 progress(len(rows), len(photos))
     return rows
 
 
-def _chunks(photos: Sequence[tuple[Item, Photo]]) -> Iterator[list[tuple[Item, Photo]]]:
+def chunks(photos: Sequence[T]) -> Iterator[list[T]]:
+    """Cut a sequence into lists of ``CHUNK``; the last one may be shorter."""
     source = iter(photos)
     while chunk := list(islice(source, CHUNK)):
         yield chunk

@@ -32,7 +32,6 @@ from optimize.evidence import CandidateEvidence
 from optimize.executor import Executor
 from optimize.step_cache import StepCache
 from optimize.targets.target import Inputs, Plan, Slot
-from runtime.contracts.command import StepProgress
 
 FEEDS = (4, 12, 32)
 """Feeds (of eight photos) that each round compares on."""
@@ -46,7 +45,7 @@ class Workbench:
 
     cache: StepCache
     executor: Executor
-    progress: Callable[[str, int, int], None] | StepProgress
+    progress: Callable[[str, int, int], None]
     deadline_s: float | None = None
     clock: Callable[[], float] = time.monotonic
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from optimize.agreement import disagreements, first_rows, open_session, run_all
 from optimize.onnx_bytes import save_onnx
-from optimize.quantize import QdqStyle, quantize
+from optimize.quantize import QdqStyle, quantize_plan
 from optimize.targets.target import Compiled, Inputs, Plan, Slot
 from optimize.unsigned import to_unsigned
 
@@ -46,10 +46,7 @@ def compile(slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:  
     Raises:
         Unsupported: the quantiser refuses the network.
     """
-    assert inputs.ranges is not None
-    assert plan.calibration is not None
-    excluded = (*inputs.keep_float, *plan.excluded)
-    model = quantize(inputs.network, inputs.ranges, QdqStyle(activation="int8"), plan.calibration, excluded)
+    model = quantize_plan(inputs, plan, QdqStyle(activation="int8"))
     file, judged = folder / f"{slot.name}.onnx", folder / f"{slot.name}.judged.onnx"
     save_onnx(model, file)
     save_onnx(to_unsigned(model), judged)

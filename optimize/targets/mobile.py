@@ -16,7 +16,7 @@ import onnxruntime as ort
 from optimize.agreement import disagreements, first_rows, open_session, run_all
 from optimize.kernels import NEEDED_COVERAGE, kernels
 from optimize.onnx_bytes import save_onnx
-from optimize.quantize import QdqStyle, quantize
+from optimize.quantize import QdqStyle, quantize_plan
 from optimize.targets.ort_file import Operator, missing_operators, settle, write_config
 from optimize.targets.target import Compiled, Inputs, Plan, Slot
 from optimize.unsigned import to_unsigned
@@ -59,10 +59,7 @@ def compile(slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:  
     file = folder / f"{slot.name}.ort"
     source = judged = inputs.network
     if slot.name == INT8:
-        assert inputs.ranges is not None
-        assert plan.calibration is not None
-        excluded = (*inputs.keep_float, *plan.excluded)
-        model = quantize(inputs.network, inputs.ranges, QdqStyle(activation="int8"), plan.calibration, excluded)
+        model = quantize_plan(inputs, plan, QdqStyle(activation="int8"))
         source, judged = folder / f"{slot.name}.source.onnx", folder / f"{slot.name}.judged.onnx"
         save_onnx(model, source)
         save_onnx(to_unsigned(model), judged)

@@ -21,17 +21,15 @@ import onnx
 
 from optimize.kernels import NEEDED_COVERAGE, Coverage
 from optimize.samples import Samples
-from optimize.targets.target import Calibration, Compiled, Inputs, Plan, Slot
+from optimize.targets.target import VNNI, Calibration, Compiled, Inputs, Plan, Slot, lacking_isa
 from runtime.backends.telemetry import keep_home
 from runtime.contracts.errors import Unsupported
-from runtime.engine import cpu_flags
 
 if TYPE_CHECKING:
     import openvino as ov
 
 ENGINE = "openvino"
 FLOAT, BF16, INT8, INT8_AVX2 = "openvino-float32", "openvino-bf16", "openvino-int8", "openvino-int8-avx2"
-VNNI = "avx512_vnni|avx_vnni"
 BF16_ISA = "avx512_bf16|amx_bf16"
 CALIBRATION_ROWS = 300
 
@@ -91,13 +89,7 @@ def unavailable(slot: Slot) -> str | None:
             "ISA: this CPU does not compute in bfloat16, and OpenVINO would run float32 without saying so; build on a "
             "CPU with AVX512-BF16 or AMX"
         )
-    lacking = [need for need in slot.isa if not cpu_flags() & set(need.split("|"))]
-    if not lacking:
-        return None
-    return (
-        f"ISA: this CPU has none of {', '.join(lacking)}, so what {slot.name} does there cannot be measured here; "
-        "build on a CPU like the stations'"
-    )
+    return lacking_isa(slot)
 
 
 def compile(slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:  # noqa: A001 - the port's word

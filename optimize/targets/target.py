@@ -6,17 +6,21 @@ A slot is a variant that a bundle may hold; a plan is one candidate for it; the 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
 from optimize.samples import Samples
 from runtime.contracts.errors import Unsupported
+from runtime.engine import cpu_flags
 
 Precision = Literal["float32", "bf16", "fp16", "int8"]
 Calibration = Literal["minmax", "percentile", "entropy"]
 Execution = Literal["timed", "untimed", "unverified"]
+
+VNNI = "avx512_vnni|avx_vnni"
+"""What x86 needs to sum INT8 products without saturating."""
 
 TARGETS: Mapping[str, str] = {
     "x86": "optimize.targets.x86",
@@ -123,6 +127,22 @@ class Target(Protocol):
     def check(self, slot: Slot, compiled: Compiled, inputs: Inputs) -> list[str]:
         """Return refusals that only this target can know (silent fallback, a page that does not load it), in words."""
         ...
+
+
+def needs_ranges(targets: Sequence[str]) -> bool:
+    """Whether a slot of these targets is quantised from the ranges of activations."""
+    return any(slot.calibrations for name in targets for slot in load_target(name).SLOTS)
+
+
+def lacking_isa(slot: Slot) -> str | None:
+    """Return, for ``Target.unavailable``, why this CPU cannot judge a slot; ``None`` where it has what that needs."""
+    lacking = [need for need in slot.isa if not cpu_flags() & set(need.split("|"))]
+    if not lacking:
+        return None
+    return (
+        f"ISA: this CPU has none of {', '.join(lacking)}, so what {slot.name} does there cannot be measured here; "
+        "build on a CPU like the stations'"
+    )
 
 
 def load_target(name: str) -> Target:

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from optimize.half import to_half
-from optimize.quantize import QdqStyle, quantize
+from optimize.quantize import QdqStyle, quantize_plan
 from optimize.targets.target import Inputs, Plan
 from optimize.unsigned import to_unsigned
 from runtime.contracts.errors import Unsupported
@@ -39,10 +39,7 @@ def int8_networks(plan: Plan, inputs: Inputs) -> tuple[onnx.ModelProto, onnx.Mod
     Raises:
         Unsupported: the quantiser refuses it, or it does not fit into FP16.
     """
-    if inputs.ranges is None or plan.calibration is None:
-        raise ValueError(f"{plan.slot}: INT8 needs calibration and its ranges")
-    kept = (*inputs.keep_float, *plan.excluded)
-    model = cast_first(quantize(inputs.network, inputs.ranges, STYLE, plan.calibration, kept))
+    model = cast_first(quantize_plan(inputs, plan, STYLE))
     version = max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
     half = to_half(model, inputs.keep_float) if version >= _HALF_SCALES else model
     return half, to_unsigned(model)

@@ -28,7 +28,7 @@ from optimize.agreement import Outputs, disagreements, first_rows, open_session,
 from optimize.half import to_half
 from optimize.kernels import NEEDED_COVERAGE, optimised
 from optimize.onnx_bytes import save_onnx
-from optimize.quantize import QdqStyle, quantize
+from optimize.quantize import QdqStyle, quantize_plan
 from optimize.samples import Feed
 from optimize.targets.target import Compiled, Inputs, Plan, Slot
 from optimize.unsigned import to_unsigned
@@ -104,11 +104,7 @@ def compile(slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:  
     if slot.name == HALF:
         save_onnx(to_half(onnx.load(inputs.network), keep_float=inputs.keep_float), file)
     else:
-        assert inputs.ranges is not None
-        assert plan.calibration is not None
-        excluded = (*inputs.keep_float, *plan.excluded)
-        style = QdqStyle(activation="uint8")
-        save_onnx(to_unsigned(quantize(inputs.network, inputs.ranges, style, plan.calibration, excluded)), file)
+        save_onnx(to_unsigned(quantize_plan(inputs, plan, QdqStyle(activation="uint8"))), file)
     return Compiled(file=file, judged_engine=JUDGED_ENGINE, judged_file=file)
 
 

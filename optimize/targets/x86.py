@@ -10,13 +10,11 @@ import shutil
 from pathlib import Path
 
 from optimize.onnx_bytes import save_onnx
-from optimize.quantize import QdqStyle, quantize
-from optimize.targets.target import Compiled, Inputs, Plan, Slot
-from runtime.engine import cpu_flags
+from optimize.quantize import QdqStyle, quantize_plan
+from optimize.targets.target import VNNI, Compiled, Inputs, Plan, Slot, lacking_isa
 
 ENGINE = "onnxruntime"
 FLOAT, INT8, INT8_AVX2 = "ort-cpu-float32", "ort-cpu-int8", "ort-cpu-int8-avx2"
-VNNI = "avx512_vnni|avx_vnni"
 
 SLOTS = (
     Slot(name=FLOAT, engine=ENGINE, precision="float32", baseline=None),
@@ -52,13 +50,7 @@ def require() -> None:
 
 def unavailable(slot: Slot) -> str | None:
     """Tell whether this CPU lacks what the slot is for."""
-    lacking = [need for need in slot.isa if not cpu_flags() & set(need.split("|"))]
-    if not lacking:
-        return None
-    return (
-        f"ISA: this CPU has none of {', '.join(lacking)}, so what {slot.name} does there cannot be measured here; "
-        "build on a CPU like the stations'"
-    )
+    return lacking_isa(slot)
 
 
 def compile(slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:  # noqa: A001 - the port's word
@@ -67,10 +59,7 @@ def compile(slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:  
     if slot.name == FLOAT:
         shutil.copyfile(inputs.network, file)
     else:
-        assert inputs.ranges is not None
-        assert plan.calibration is not None
-        excluded = (*inputs.keep_float, *plan.excluded)
-        save_onnx(quantize(inputs.network, inputs.ranges, _STYLES[slot.name], plan.calibration, excluded), file)
+        save_onnx(quantize_plan(inputs, plan, _STYLES[slot.name]), file)
     return Compiled(file=file, judged_engine=ENGINE, judged_file=file)
 
 

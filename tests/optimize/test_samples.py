@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from optimize.samples import PHOTOS_A_FEED, photo_feeds, write_samples
+from optimize.samples import photo_feeds, write_samples
+from optimize.scoring import CHUNK
 from optimize.sources.imported import PHOTO
 from runtime.contracts.errors import Unsupported
 from runtime.preprocess import prepare
@@ -115,7 +116,7 @@ def test_a_feed_that_cannot_be_made_ends_the_writing(tmp_path: Path) -> None:
 
 def test_photos_are_fed_eight_at_a_time_as_a_station_prepares_them(tmp_path: Path) -> None:
     paths = []
-    for number in range(PHOTOS_A_FEED + 3):
+    for number in range(CHUNK + 3):
         paths.append(tmp_path / f"{number}.jpg")
         paths[-1].write_bytes(make_photo(10 * number, seed=number))
     feeds = list(photo_feeds(paths, 32))
