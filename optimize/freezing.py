@@ -14,6 +14,7 @@ from optimize.compiling import (
     Compared,
     CompileJob,
     compile_candidate,
+    compile_key,
     inputs_digest,
     tool_versions,
 )
@@ -142,7 +143,7 @@ def freeze(
     wide_is_shipped = inputs_digest(shipped) == ground.digest
     for one in filled:
         attempt = one.attempt if wide_is_shipped else _ship(one, shipped, bench)
-        frozen.append(_check(one, attempt, shipped, already_quantised))
+        frozen.append(_check(one, attempt, shipped, bench, already_quantised))
     order = {slot.name: place for place, slot in enumerate(s for n in targets for s in load_target(n).SLOTS)}
     frozen.sort(key=lambda one: order[one.slot.name])
     return _sized(frozen, max_bytes), tuple(tried for one in filled for tried in one.tried)
@@ -160,7 +161,7 @@ def time_frozen(frozen: Sequence[Frozen], feed: Feed, bench: Workbench) -> tuple
     key = {
         "variants": [[one.digest, one.slot.engine] for one in timed],
         "feed": {name: [str(array.dtype), list(array.shape)] for name, array in feed.items()},
-        "device": [cpu_name(), *sorted(cpu_flags())],
+        "device": _device(),
         "tools": dict(tool_versions()),
     }
     found = bench.cache.value("time", key, _Timings, lambda: _time(timed, feed)).latencies
@@ -257,7 +258,7 @@ def _ship(one: Filled, shipped: Inputs, bench: Workbench) -> Attempt | None:
     return compile_candidate(CompileJob(cache=bench.cache.folder, candidate=candidate))
 
 
-def _check(one: Filled, attempt: Attempt | None, inputs: Inputs, already_quantised: bool) -> Frozen:
+def _check(one: Filled, attempt: Attempt | None, inputs: Inputs, bench: Workbench, already_quantised: bool) -> Frozen:
     slot, target = one.task.slot, load_target(one.task.target)
     if one.candidate is None or one.attempt is None or attempt is None or attempt.compiled is None:
         reason = one.refusal or (attempt.refusal if attempt else None) or "nothing was compiled"
@@ -282,11 +283,35 @@ def _check(one: Filled, attempt: Attempt | None, inputs: Inputs, already_quantis
     )
     if not found.alive:
         return found
-    found = replace(found, coverage=_coverage(found, inputs, excluded))
-    found = found.judged(fusion(found.coverage, precision))
+    key = {
+        "attempt": attempt.digest,
+        "candidate": compile_key(one.candidate),
+        "inputs": inputs_digest(inputs),
+        "device": _device(),
+        "tools": dict(tool_versions()),
+    }
+    run = bench.cache.value("check", key, _Run, lambda: _run(found, target, inputs))
+    found = replace(found, coverage=run.coverage).judged(fusion(run.coverage, precision))
     if not found.alive:
         return found
-    return found.judged(_fallback(found, target, inputs))
+    return found.judged(_fallback(run.refusals))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What running a compiled variant on this machine showed: its kernels, and what only its target knows to refuse."""
+
+    coverage: Coverage | None
+    refusals: tuple[str, ...]
+
+
+def _run(one: Frozen, target: Target, inputs: Inputs) -> _Run:
+    excluded = one.candidate.plan.excluded if one.candidate else ()
+    return _Run(coverage=_coverage(one, inputs, excluded), refusals=tuple(_refusals(one, target, inputs)))
+
+
+def _device() -> list[str]:
+    return [cpu_name(), *sorted(cpu_flags())]
 
 
 def _coverage(one: Frozen, inputs: Inputs, excluded: Sequence[str]) -> Coverage | None:
@@ -303,7 +328,7 @@ def _coverage(one: Frozen, inputs: Inputs, excluded: Sequence[str]) -> Coverage 
         return None
 
 
-def _fallback(one: Frozen, target: Target, inputs: Inputs) -> Gate:
+def _refusals(one: Frozen, target: Target, inputs: Inputs) -> list[str]:
     assert one.shipped is not None
     try:
         found = list(target.check(one.slot, one.shipped, inputs))
@@ -311,6 +336,10 @@ def _fallback(one: Frozen, target: Target, inputs: Inputs) -> Gate:
         found = [str(error)]
     if one.shipped.judged_engine == "onnxruntime":
         found += fallbacks(one.shipped.judged_file, "CPUExecutionProvider")
+    return found
+
+
+def _fallback(found: Sequence[str]) -> Gate:
     if found:
         return Gate(gate="fallback", passed=False, reason="; ".join(found))
     return Gate(gate="fallback", passed=True, reason="every node runs where it was compiled for")
