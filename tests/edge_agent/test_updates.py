@@ -348,7 +348,7 @@ def test_a_changed_manifest_is_not_taken(rig: Rig, repository: Repository, bundl
 
 
 @pytest.mark.parametrize(
-    ("raw", "family"), [(b'{"manifest": 2}', Unsupported), (b'{"manifest": 1}', Untrusted), (b"no json", Untrusted)]
+    ("raw", "family"), [(b'{"manifest": 3}', Unsupported), (b'{"manifest": 1}', Untrusted), (b"no json", Untrusted)]
 )
 def test_a_signed_manifest_that_is_none_is_refused_once_and_remembered(
     rig: Rig, repository: Repository, raw: bytes, family: type[Exception]
