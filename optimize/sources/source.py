@@ -41,12 +41,31 @@ def import_source(text: str, options: SourceOptions, photos: Sequence[Path], sam
     Raises:
         Unsupported: nobody reads it, or it cannot be compiled; the message says what to do.
     """
+    made = object_of(text)
+    if made is not None:
+        return import_object(*made, options, photos, samples)
     for names, read in _READERS:
         if names(text):
             return read(text, options, photos, samples)
     path = Path(text)
     what = "there is no such file" if path.suffix and not path.exists() else "this is none of them"
     raise Unsupported(f"source {text!r}: expected {ACCEPTED}; {what}")
+
+
+def object_of(text: str) -> tuple[object, Mapping[str, str]] | None:
+    """Return the model that a factory or MLflow gives, with its provenance; ``None`` where the text names a file.
+
+    Raises:
+        Unsupported: they give none; the message says why.
+    """
+    if text.startswith(("models:/", "runs:/")):
+        from optimize.sources.mlflow_model import load_uri
+
+        found = load_uri(text)
+        return found.model, {"source": text, **found.provenance}
+    if _is_factory(text):
+        return made_by(text), {"source": text, "source_kind": "factory"}
+    return None
 
 
 def _onnx(text: str, options: SourceOptions, photos: Sequence[Path], samples: Path | None) -> Imported:
@@ -68,40 +87,28 @@ def _huggingface(text: str, options: SourceOptions, photos: Sequence[Path], samp
     return admit(load_folder(Path(text), options), options, photos, samples)
 
 
-def _mlflow(text: str, options: SourceOptions, photos: Sequence[Path], samples: Path | None) -> Imported:
-    from optimize.sources.mlflow_model import load_uri
-
-    found = load_uri(text)
-    return _object(found.model, text, options, photos, samples, found.provenance)
-
-
 def _table(text: str, options: SourceOptions, _: Sequence[Path], samples: Path | None) -> Imported:
     from optimize.sources.tabular import import_file
 
     return import_file(Path(text), options, _rows(text, samples))
 
 
-def _factory(text: str, options: SourceOptions, photos: Sequence[Path], samples: Path | None) -> Imported:
-    return _object(made_by(text), text, options, photos, samples, {"source": text, "source_kind": "factory"})
-
-
-def _object(
+def import_object(
     model: object,
-    name: str,
+    provenance: Mapping[str, str],
     options: SourceOptions,
     photos: Sequence[Path],
     samples: Path | None,
-    provenance: Mapping[str, str],
 ) -> Imported:
-    """Import what a factory or MLflow gave, by the library that its class comes from."""
+    """Import what ``object_of`` gave, by the library that its class comes from; see ``import_source``."""
+    name = provenance["source"]
     if isinstance(model, onnx.ModelProto):
         return admit(load_onnx_proto(model, name, provenance), options, photos, samples)
-    libraries = {one.__module__.split(".")[0] for one in type(model).__mro__}
-    if "torch" in libraries:
+    if comes_from(model, ("torch",)):
         from optimize.sources.torch_module import load_torch
 
         return admit(load_torch(model, name, options, photos, samples, provenance), options, photos, samples)
-    if libraries & set(_ESTIMATOR_LIBRARIES):
+    if comes_from(model, _ESTIMATOR_LIBRARIES):
         from optimize.sources.tabular import import_estimator
 
         return import_estimator(model, options, _rows(name, samples), provenance)
@@ -109,6 +116,11 @@ def _object(
         f"{name}: it gives a {type(model).__module__}.{type(model).__qualname__}; expected a torch module, an exported "
         "program, an onnx.ModelProto, or an estimator of scikit-learn, LightGBM or XGBoost"
     )
+
+
+def comes_from(model: object, libraries: Sequence[str]) -> bool:
+    """Tell whether a class that the model inherits from is of one of these packages."""
+    return any(one.__module__.split(".")[0] in libraries for one in type(model).__mro__)
 
 
 def made_by(text: str) -> object:
@@ -167,11 +179,9 @@ def _is_factory(text: str) -> bool:
 Reader = Callable[[str, SourceOptions, Sequence[Path], Path | None], Imported]
 
 _READERS: Sequence[tuple[Callable[[str], bool], Reader]] = (
-    (lambda text: text.startswith(("models:/", "runs:/")), _mlflow),
     (lambda text: (Path(text) / "config.json").is_file(), _huggingface),
     (_ends(".onnx"), _onnx),
     (_ends(".pt2"), _program),
     (_ends(".txt", ".json", ".ubj", ".joblib", ".pkl", ".pickle"), _table),
-    (_is_factory, _factory),
 )
 """Who reads what, the first that knows the text."""

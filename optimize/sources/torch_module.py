@@ -101,6 +101,21 @@ def load_program(path: Path, options: SourceOptions, photos: Sequence[Path], sam
     return load_torch(program, str(path), options, photos, samples, origin)
 
 
+def state_of(model: object) -> bytes | None:
+    """Return all that a model holds, weights and attributes, as bytes; ``None`` where it cannot be written down.
+
+    The same model may give other bytes in another process, never another model the same ones.
+    """
+    if not isinstance(model, nn.Module):
+        return None
+    state = io.BytesIO()
+    try:
+        torch.save(model, state)
+    except Exception:  # noqa: BLE001 - a stranger's module holds what it likes
+        return None
+    return state.getvalue()
+
+
 def eager(module: nn.Module, names: Sequence[str]) -> Reference:
     """Return what runs a module on a feed; its inputs are the named ones, in order."""
 
