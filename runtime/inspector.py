@@ -1,29 +1,60 @@
-"""One loaded bundle that inspects scans: photos and listing features in, verdict and reasons out. Thread-safe."""
+"""One loaded bundle that inspects scans: photos and listing features in, verdict and reasons out. Thread-safe.
+
+A photo can be looked at as soon as it is there (``look``); what is left after the last one is to ``conclude``. Photos
+that arrive together go through ``look_at``, on all cores.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle_store import Bundle
-from runtime.contracts.bundle import ANY_VIEW, LISTING, ListingModel, Variant
+from runtime.contracts.bundle import ANY_VIEW, LISTING, InputSpec, ListingModel, Region, Variant
 from runtime.contracts.errors import StationFault, Unsupported
 from runtime.contracts.records import Prediction, Reason, Verdict
 from runtime.engine import Network, choose_variant, cpu_flags, load_network, missing_isa
-from runtime.policy import decide, fuse, missing_views
-from runtime.preprocess import prepare
+from runtime.policy import decide, fuse, is_sure, missing_views
+from runtime.preprocess import Frame, Pixels, prepare_into
+
+Schedule = Literal["each", "together"]
+"""How photos that arrive together go through inference: ``each`` by itself as soon as it is decoded, on one core, or
+all ``together`` as one batch on every core. Which is faster depends on the device, so it is measured there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the model saw in one photo.
+
+    Attributes:
+        view: of the photo.
+        logit: of the network that looks first.
+        rows: the photo prepared for each stage, ``uint8 (px, px, 3)``; the last is the variant's own.
+        decode_us: busy time of decoding, microseconds.
+        infer_us: busy time of the network; a batch's is divided over its photos.
+    """
+
+    view: str
+    logit: float
+    rows: tuple[Pixels, ...]
+    decode_us: int
+    infer_us: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """What came out of one scan. ``logits`` holds one value a photo, in the order given; timings are microseconds.
 
-    A logit is ``None`` where the network gave NaN or infinity: a record, which is JSON, must be able to hold it.
+    A logit is ``None`` where the network gave NaN or infinity: a record, which is JSON, must be able to hold it. Of a
+    cascade, logits are of the stage that decided, and ``escalate`` is timed where that is the second one.
     """
 
     prediction: Prediction
@@ -36,22 +67,35 @@ class Inspection:
 class Inspector:
     """A verified bundle with one of its variants loaded and warm."""
 
-    def __init__(self, bundle: Bundle, variant: Variant, network: Network, listing_network: Network | None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        networks: Sequence[Network],
+        listing_network: Network | None,
+        schedule: Schedule,
+    ) -> None:
+        assert bundle.manifest.input is not None  # checked by ``open``
         self.bundle = bundle
         self.variant = variant
-        self._network = network
+        self.schedule = schedule
+        self._networks = tuple(networks)
         self._listing_network = listing_network
-        assert bundle.manifest.input is not None  # checked by ``open``
-        self._px = bundle.manifest.input.px
+        self._input: InputSpec = bundle.manifest.input
+        self._sizes = (*([variant.first.px] if variant.first else []), self._input.px)
+        self._cores = ThreadPoolExecutor(core_count(), "look")
 
     @classmethod
-    def open(cls, bundle: Bundle, *, variant: str | None = None, threads: int = 0) -> Inspector:
+    def open(
+        cls, bundle: Bundle, *, variant: str | None = None, threads: int = 0, schedule: Schedule = "each"
+    ) -> Inspector:
         """Load and warm up a bundle.
 
         Args:
             bundle: from ``open_bundle``.
             variant: which one to load; ``None`` takes the best that this CPU runs.
-            threads: for the engine; 0 lets it choose.
+            threads: for the engine; 0 takes what the schedule wants.
+            schedule: for photos that arrive together.
 
         Raises:
             Unsupported: no variant runs here.
@@ -66,10 +110,12 @@ class Inspector:
         lacking = missing_isa(chosen, flags)
         if lacking:
             raise Unsupported(f"variant {chosen.name} was certified on {', '.join(lacking)}, which this CPU lacks")
-        network = load_network(chosen.engine, bundle.path(chosen.file), threads)
+        threads = threads or (1 if schedule == "each" else core_count())
+        files = (*([chosen.first.file] if chosen.first else []), chosen.file)
+        networks = [load_network(chosen.engine, bundle.path(file), threads) for file in files]
         listing = bundle.manifest.listing
         listing_network = load_network("onnxruntime", bundle.path(listing.file), 1) if listing else None
-        inspector = cls(bundle, chosen, network, listing_network)
+        inspector = cls(bundle, chosen, networks, listing_network, schedule)
         try:
             inspector._warm_up()
         except StationFault as error:
@@ -77,18 +123,122 @@ class Inspector:
         return inspector
 
     def _warm_up(self) -> None:
-        chosen, bundle, px = self.variant, self.bundle, self._px
-        logits = self._network.run(np.zeros((1, px, px, 3), np.uint8))
-        if logits.shape != (1, len(bundle.manifest.views)):
-            raise Unsupported(
-                f"variant {chosen.name}: expected logits (1, {len(bundle.manifest.views)}), got {logits.shape}"
-            )
-        if bundle.manifest.listing is not None:
-            self._score_listing(bundle.manifest.listing, [None] * len(bundle.manifest.listing.features))
+        columns = len(self.bundle.manifest.views)
+        for network, px in zip(self._networks, self._sizes, strict=True):
+            logits = network.run(np.zeros((1, px, px, 3), np.uint8))
+            if logits.shape != (1, columns):
+                raise Unsupported(f"variant {self.variant.name}: expected logits (1, {columns}), got {logits.shape}")
+        if self.bundle.manifest.listing is not None:
+            self._score_listing(self.bundle.manifest.listing, [None] * len(self.bundle.manifest.listing.features))
 
-    def score(self, photos: Sequence[bytes], names: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
-        """Return the network's logits for encoded photos, ``float32 (len(photos), len(views))``."""
-        return self._network.run(prepare(photos, self._px, names))
+    def knows(self, view: str) -> bool:
+        """Tell whether the model looks at photos of this view; others are kept, but not scored."""
+        return self._shared or view in self.bundle.manifest.views
+
+    def look(self, view: str, photo: bytes | Frame) -> Look:
+        """Decode one photo of a known view, and score it with the network that looks first.
+
+        Raises:
+            Unsupported: it does not decode; the message names its view.
+            StationFault: the engine failed.
+        """
+        started_ns = time.perf_counter_ns()
+        rows = self._blank_rows(1)
+        own = tuple(row[0] for row in rows)
+        prepare_into(own, photo, f"of view {view!r}", self._region(view))
+        decoded_ns = time.perf_counter_ns()
+        scores = self._networks[0].run(rows[0])
+        return Look(
+            view=view,
+            logit=self._logit(view, scores[0]),
+            rows=own,
+            decode_us=(decoded_ns - started_ns) // 1000,
+            infer_us=(time.perf_counter_ns() - decoded_ns) // 1000,
+        )
+
+    def look_at(self, photos: Sequence[tuple[str, bytes | Frame]]) -> list[Look]:
+        """Look at photos of known views that arrived together, in their order; see ``look``."""
+        if len(photos) < 2 or self.schedule == "each":
+            return list(self._cores.map(lambda one: self.look(*one), photos))
+        rows = self._blank_rows(len(photos))
+
+        def fill(index: int) -> int:
+            started_ns = time.perf_counter_ns()
+            view, photo = photos[index]
+            prepare_into([row[index] for row in rows], photo, f"of view {view!r}", self._region(view))
+            return (time.perf_counter_ns() - started_ns) // 1000
+
+        decode_us = list(self._cores.map(fill, range(len(photos))))
+        started_ns = time.perf_counter_ns()
+        scores = self._networks[0].run(rows[0])
+        infer_us = (time.perf_counter_ns() - started_ns) // 1000 // len(photos)
+        return [
+            Look(
+                view=view,
+                logit=self._logit(view, scores[index]),
+                rows=tuple(row[index] for row in rows),
+                decode_us=decode_us[index],
+                infer_us=infer_us,
+            )
+            for index, (view, _) in enumerate(photos)
+        ]
+
+    def conclude(
+        self, looks: Sequence[Look], given: Collection[str], listing: Mapping[str, float | None] | None
+    ) -> Inspection:
+        """Decide about one item from what was seen; a cascade takes its second look here, where it needs one.
+
+        Args:
+            looks: at every photo of a known view.
+            given: every view that the item has a photo of.
+            listing: feature name to value, ``None`` for unknown; ``None`` altogether where there is no listing.
+
+        Raises:
+            StationFault: the engine failed.
+        """
+        started_ns = time.perf_counter_ns()
+        manifest, first = self.bundle.manifest, self.variant.first
+        logits = _by_view(looks, [look.logit for look in looks])
+        p = fuse(logits, first.fusion if first else self.variant.fusion)
+        escalate_us = 0
+        if first is not None and looks and not is_sure(p, first):
+            scores = self._networks[-1].run(np.stack([look.rows[-1] for look in looks]))
+            logits = _by_view(looks, [self._logit(one.view, row) for one, row in zip(looks, scores, strict=True)])
+            p = fuse(logits, self.variant.fusion)
+            escalate_us = (time.perf_counter_ns() - started_ns) // 1000
+        prediction = Prediction(
+            p_counterfeit=p, p_fraud=self.listing_probability(listing) if listing is not None else None
+        )
+        verdict, reasons = decide(
+            prediction,
+            self.variant.thresholds,
+            manifest.listing.uncertain_from if manifest.listing else None,
+            missing_views(dict.fromkeys(given, (True,)), manifest.views),
+        )
+        return Inspection(
+            prediction=prediction,
+            verdict=verdict,
+            reasons=reasons,
+            logits={view: tuple(v if math.isfinite(v) else None for v in values) for view, values in logits.items()},
+            timings_us={
+                "decode": sum(look.decode_us for look in looks),
+                "infer": sum(look.infer_us for look in looks) + escalate_us,
+                **({"escalate": escalate_us} if escalate_us else {}),
+                "decide": (time.perf_counter_ns() - started_ns) // 1000 - escalate_us,
+            },
+        )
+
+    def inspect(
+        self, photos: Mapping[str, Sequence[bytes | Frame]], listing: Mapping[str, float | None] | None
+    ) -> Inspection:
+        """Inspect one item whose photos are all there; see ``look`` and ``conclude``.
+
+        Args:
+            photos: view to its photos; views that the bundle does not name are kept but not scored.
+            listing: as for ``conclude``.
+        """
+        known = [(view, photo) for view, group in photos.items() if self.knows(view) for photo in group]
+        return self.conclude(self.look_at(known), [view for view, group in photos.items() if group], listing)
 
     def listing_probability(self, listing: Mapping[str, float | None]) -> float | None:
         """Return the calibrated P(fraud); ``None`` without a listing model, or where the listing cannot be judged.
@@ -108,50 +258,30 @@ class Inspector:
         raw = float(self._listing_network.run(row).reshape(-1)[-1])
         return fuse({LISTING: [raw]}, model.fusion)
 
-    def inspect(self, photos: Mapping[str, Sequence[bytes]], listing: Mapping[str, float | None] | None) -> Inspection:
-        """Inspect one item.
+    @property
+    def _shared(self) -> bool:
+        return self.bundle.manifest.views == (ANY_VIEW,)
 
-        Args:
-            photos: view to its encoded photos; views that the bundle does not name are kept but not scored.
-            listing: feature name to value, ``None`` for unknown; ``None`` altogether where there is no listing.
+    def _region(self, view: str) -> Region | None:
+        return self._input.regions.get(ANY_VIEW if self._shared else view)
 
-        Raises:
-            Unsupported: a photo does not decode; the message names its view.
-            StationFault: the engine failed.
-        """
-        started = time.perf_counter_ns()
-        manifest = self.bundle.manifest
-        shared = manifest.views == (ANY_VIEW,)
-        pairs = [(v, data) for v, group in photos.items() for data in group if shared or v in manifest.views]
-        batch = prepare([data for _, data in pairs], self._px, [f"of view {view!r}" for view, _ in pairs])
-        decoded = time.perf_counter_ns()
-        scores = self._network.run(batch) if pairs else np.empty((0, len(manifest.views)), np.float32)
-        logits: dict[str, list[float]] = {}
-        for (view, _), row in zip(pairs, scores, strict=True):
-            logits.setdefault(view, []).append(float(row[0 if shared else manifest.views.index(view)]))
-        inferred = time.perf_counter_ns()
-        prediction = Prediction(
-            p_counterfeit=fuse(logits, self.variant.fusion),
-            p_fraud=self.listing_probability(listing) if listing is not None else None,
-        )
-        verdict, reasons = decide(
-            prediction,
-            self.variant.thresholds,
-            manifest.listing.uncertain_from if manifest.listing else None,
-            missing_views(photos, manifest.views),
-        )
-        done = time.perf_counter_ns()
-        return Inspection(
-            prediction=prediction,
-            verdict=verdict,
-            reasons=reasons,
-            logits={view: tuple(v if math.isfinite(v) else None for v in values) for view, values in logits.items()},
-            timings_us={
-                "decode": (decoded - started) // 1000,
-                "infer": (inferred - decoded) // 1000,
-                "decide": (done - inferred) // 1000,
-            },
-        )
+    def _blank_rows(self, count: int) -> list[Pixels]:
+        return [np.empty((count, px, px, 3), np.uint8) for px in self._sizes]
+
+    def _logit(self, view: str, row: npt.NDArray[np.float32]) -> float:
+        return float(row[0 if self._shared else self.bundle.manifest.views.index(view)])
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _by_view(looks: Sequence[Look], logits: Sequence[float]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for look, logit in zip(looks, logits, strict=True):
+        found.setdefault(look.view, []).append(logit)
+    return found
 
 
 def disagreements(inspector: Inspector) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from runtime.contracts.bundle import ANY_VIEW, Fusion, Thresholds
+from runtime.contracts.bundle import ANY_VIEW, FirstStage, Fusion, Thresholds
 from runtime.contracts.records import Prediction, Reason, Verdict
 
 
@@ -34,6 +34,11 @@ def fuse(logits: Mapping[str, Sequence[float]], fusion: Fusion) -> float | None:
             return None
         total += weight * (math.fsum(values) / len(values))
     return sigmoid(total) if math.isfinite(total) else None
+
+
+def is_sure(p: float | None, first: FirstStage) -> bool:
+    """Tell whether an item needs no second look; one that the first stage could not score needs it."""
+    return p is not None and (p < first.sure_below or p >= first.sure_from)
 
 
 def sigmoid(x: float) -> float:

@@ -1,30 +1,59 @@
-"""Encoded photo to model input: the one preprocessing of training, calibration, evaluation, benchmark and station.
+"""Photo to model input: the one preprocessing of training, calibration, evaluation, benchmark and station.
 
-A JPEG is decoded at the smallest DCT scale that still has every pixel the model wants (1/8, 1/4, 1/2), turned upright
-by its EXIF orientation, and area-resized to a square; the aspect is not kept, so nothing of the photo is cut off.
+A JPEG is decoded once, at the smallest DCT scale that still has every pixel the model wants (1/8, 1/4, 1/2), turned
+upright by its EXIF orientation, cut to the region that the model looks at, and area-resized to a square; the aspect is
+not kept, so nothing of the region is lost. A camera's own frame skips all but the last two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from runtime.contracts.bundle import Region
 from runtime.contracts.errors import Unsupported
-from runtime.photo import Photo, read_photo
+from runtime.photo import MAX_PIXELS, MIN_SIDE_PX, Photo, read_photo
+
+Pixels = npt.NDArray[np.uint8]
 
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
 
-def prepare(photos: Sequence[bytes], px: int, names: Sequence[str] | None = None) -> npt.NDArray[np.uint8]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A raw, upright camera frame: ``uint8 (H, W, 3)``, RGB."""
+
+    pixels: Pixels
+
+    def __post_init__(self) -> None:
+        shape, kind = self.pixels.shape, self.pixels.dtype
+        if kind != np.uint8 or len(shape) != 3 or shape[2] != 3:
+            raise Unsupported(f"frame: expected uint8 (H, W, 3) in RGB, got {kind} {shape}; convert it first")
+        if min(shape[:2]) < MIN_SIDE_PX or shape[0] * shape[1] > MAX_PIXELS:
+            raise Unsupported(
+                f"frame: {shape[1]} x {shape[0]} pixels; expected at least {MIN_SIDE_PX} on each side and at most "
+                f"{MAX_PIXELS // 1_000_000} megapixels"
+            )
+
+
+def prepare(
+    photos: Sequence[bytes | Frame],
+    px: int,
+    names: Sequence[str] | None = None,
+    regions: Sequence[Region | None] | None = None,
+) -> Pixels:
     """Decode photos into one batch.
 
     Args:
-        photos: encoded JPEG, PNG or WebP; grey, CMYK, 16-bit and rotated ones are brought to upright 8-bit RGB.
+        photos: encoded JPEG, PNG or WebP (grey, CMYK, 16-bit and rotated ones are brought to upright 8-bit RGB), or
+            frames.
         px: side of the model's input.
         names: what to call each photo in messages; their number where absent.
+        regions: the part of each photo that the model looks at; ``None`` for all of it.
 
     Returns:
         ``uint8 (len(photos), px, px, 3)``, RGB.
@@ -33,27 +62,47 @@ def prepare(photos: Sequence[bytes], px: int, names: Sequence[str] | None = None
         Unsupported: a photo cannot be decoded; the message names it.
     """
     batch = np.empty((len(photos), px, px, 3), np.uint8)
-    for index, data in enumerate(photos):
+    for index, photo in enumerate(photos):
         name = names[index] if names else str(index + 1)
-        upright = decode(read_photo(data, name), px, name)
-        shrinks = upright.shape[0] >= px and upright.shape[1] >= px
-        square = cv2.resize(upright, (px, px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        cv2.cvtColor(square, cv2.COLOR_BGR2RGB, dst=batch[index])
+        prepare_into([batch[index]], photo, name, regions[index] if regions else None)
     return batch
 
 
-def decode(photo: Photo, px: int, name: str) -> npt.NDArray[np.uint8]:
-    """Decode a photo upright, no smaller than ``px`` on either side unless it is smaller itself.
+def prepare_into(rows: Sequence[Pixels], photo: bytes | Frame, name: str, region: Region | None = None) -> None:
+    """Decode one photo once, and fill one row for every network that looks at it; see ``prepare``.
+
+    Args:
+        rows: ``uint8 (px, px, 3)``, RGB, each of its own ``px``; written to.
+        photo: encoded, or a frame.
+        name: what to call it in messages.
+        region: the part that the networks look at; ``None`` for all of it.
+
+    Raises:
+        Unsupported: the photo cannot be decoded.
+    """
+    if isinstance(photo, Frame):
+        part = cut(photo.pixels, region)
+        for row in rows:
+            _resize(part, row.shape[0], into=row)
+        return
+    part = cut(decode(read_photo(photo, name), max(row.shape[0] for row in rows), name, region), region)
+    for row in rows:
+        cv2.cvtColor(_resize(part, row.shape[0]), cv2.COLOR_BGR2RGB, dst=row)
+
+
+def decode(photo: Photo, px: int, name: str, region: Region | None = None) -> Pixels:
+    """Decode a photo upright, the region no smaller than ``px`` on either side unless it is smaller itself.
 
     Returns:
-        ``uint8 (H, W, 3)``, BGR.
+        ``uint8 (H, W, 3)``, BGR: the whole photo.
 
     Raises:
         Unsupported: the decoder refused it.
     """
     flag = cv2.IMREAD_COLOR
     if photo.format == "jpeg":
-        side = min(photo.width_px, photo.height_px)
+        share = min(region.width, region.height) if region else 1.0
+        side = int(min(photo.width_px, photo.height_px) * share)
         flag = next((_REDUCED[scale] for scale in (8, 4, 2) if side // scale >= px), flag)
     try:
         pixels = cv2.imdecode(np.frombuffer(photo.data, np.uint8), flag)
@@ -62,6 +111,23 @@ def decode(photo: Photo, px: int, name: str) -> npt.NDArray[np.uint8]:
     if pixels is None:
         raise _undecodable(name)
     return np.asarray(pixels, np.uint8)
+
+
+def cut(pixels: Pixels, region: Region | None) -> Pixels:
+    """Return the region of an upright picture, ``uint8 (h, w, 3)``, at least one pixel on each side; no copy."""
+    if region is None:
+        return pixels
+    height, width = pixels.shape[:2]
+    top, left = min(int(region.top * height), height - 1), min(int(region.left * width), width - 1)
+    bottom = max(round((region.top + region.height) * height), top + 1)
+    right = max(round((region.left + region.width) * width), left + 1)
+    return pixels[top:bottom, left:right]
+
+
+def _resize(part: Pixels, px: int, into: Pixels | None = None) -> Pixels:
+    shrinks = part.shape[0] >= px and part.shape[1] >= px
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(part, (px, px), dst=into, interpolation=how), np.uint8)
 
 
 def _undecodable(name: str) -> Unsupported:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -19,9 +19,9 @@ from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported, Untrusted
 from runtime.contracts.records import BundleId
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 OLDEST_MANIFEST = 1
-"""Version 1 had no targets; a bundle of it still runs."""
+"""Version 1 had no targets, version 2 neither regions nor first stages; bundles of them still run."""
 
 MANIFEST_FILE = "manifest.json"
 ANY_VIEW = "*"
@@ -40,11 +40,25 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A part of an upright photo, in fractions of its width and height: what dies when the whole photo is shrunk."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """What the network eats: ``uint8 (N, px, px, 3)`` RGB, normalised inside the graph."""
+    """What the network eats: ``uint8 (N, px, px, 3)`` RGB, normalised inside the graph.
+
+    ``regions`` names the views of which it sees a part only.
+    """
 
     px: int
     resize: Literal["area"] = "area"
+    regions: Mapping[str, Region] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +78,30 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstStage:
+    """A small network that decides the items it is sure of; only the rest goes to the variant's own network.
+
+    An item's P(counterfeit) is the first stage's where that is below ``sure_below`` or at least ``sure_from``, and the
+    variant's own otherwise; the variant's thresholds were certified on this mixture.
+
+    Attributes:
+        file: the network, for the variant's engine.
+        px: side of its input.
+        fusion: calibration of its scores.
+        sure_below: below it the item needs no second look.
+        sure_from: from it on neither.
+        companions: files that belong to ``file``.
+    """
+
+    file: str
+    px: int
+    fusion: Fusion
+    sure_below: float
+    sure_from: float
+    companions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """The network compiled for one kind of device.
 
@@ -79,6 +117,7 @@ class Variant:
         companions: files that belong to ``file``: weights beside a graph, the operators that a mobile build needs.
         execution: ``timed`` on a device of its kind; ``untimed``: run, but not on its kind; ``unverified``: built, and
             judged by its ONNX on another engine. A station lets the golden samples decide before it serves either.
+        first: of a cascade, the stage that looks first.
     """
 
     name: str
@@ -91,6 +130,13 @@ class Variant:
     target: str = "x86"
     companions: tuple[str, ...] = ()
     execution: Literal["timed", "untimed", "unverified"] = "timed"
+    first: FirstStage | None = None
+
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """Every file that this variant needs."""
+        first = (self.first.file, *self.first.companions) if self.first else ()
+        return (self.file, *self.companions, *first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +254,7 @@ def _check_files(manifest: BundleManifest) -> None:
         raise Untrusted(f"{MANIFEST_FILE}: a file is listed twice, or the manifest lists itself")
     if any(entry.size < 0 for entry in manifest.files):
         raise Untrusted(f"{MANIFEST_FILE}: a file has a negative size")
-    used = [path for variant in manifest.variants for path in (variant.file, *variant.companions)]
+    used = [path for variant in manifest.variants for path in variant.all_files]
     used += [manifest.evidence, *([manifest.golden_tensors] if manifest.golden_tensors else [])]
     used += [manifest.listing.file] if manifest.listing else []
     used += [path for golden in manifest.golden for paths in golden.photos.values() for path in paths]
@@ -229,16 +275,37 @@ def _check_decisions(manifest: BundleManifest) -> None:
         manifest.tensors
     ):
         raise Untrusted(f"{MANIFEST_FILE}: expected 'input' where judged by risk, 'tensors' where judged by fidelity")
-    if manifest.input is not None and not 16 <= manifest.input.px <= 4096:
-        raise Untrusted(f"{MANIFEST_FILE}: input.px must lie in 16 to 4096, got {manifest.input.px}")
+    if manifest.input is not None:
+        _check_input(manifest.input)
     for variant in manifest.variants:
-        if set(variant.fusion.weights) != set(manifest.views):
-            raise Untrusted(f"{MANIFEST_FILE}: {variant.name}: fusion weights must name the views {manifest.views}")
         low, high = variant.thresholds.authentic_below, variant.thresholds.suspect_from
-        if not (0.0 <= low <= high <= 1.0 + math.ulp(1.0)):
-            raise Untrusted(f"{MANIFEST_FILE}: {variant.name}: thresholds must hold 0 <= {low} <= {high} <= 1")
+        _check_scale(variant.name, variant.fusion, manifest.views, "thresholds", low, high)
+        if variant.first is not None:
+            first = variant.first
+            _check_px(first.px, f"{variant.name}: first.px")
+            _check_scale(variant.name, first.fusion, manifest.views, "first stage", first.sure_below, first.sure_from)
     listing = manifest.listing
     if listing is not None and (set(listing.fusion.weights) != {LISTING} or not listing.features):
         raise Untrusted(f"{MANIFEST_FILE}: listing must have features, and the one fusion weight {LISTING!r}")
     if listing is not None and not 0.0 <= listing.uncertain_from <= 1.0:
         raise Untrusted(f"{MANIFEST_FILE}: listing.uncertain_from must lie in 0 to 1, got {listing.uncertain_from}")
+
+
+def _check_input(spec: InputSpec) -> None:
+    _check_px(spec.px, "input.px")
+    for view, part in spec.regions.items():
+        inside = part.left >= 0 and part.top >= 0 and part.left + part.width <= 1 and part.top + part.height <= 1
+        if not (inside and part.width > 0 and part.height > 0):
+            raise Untrusted(f"{MANIFEST_FILE}: the region of view {view!r} must lie inside the photo, got {part}")
+
+
+def _check_px(px: int, what: str) -> None:
+    if not 16 <= px <= 4096:
+        raise Untrusted(f"{MANIFEST_FILE}: {what} must lie in 16 to 4096, got {px}")
+
+
+def _check_scale(name: str, fusion: Fusion, views: tuple[str, ...], what: str, low: float, high: float) -> None:
+    if set(fusion.weights) != set(views):
+        raise Untrusted(f"{MANIFEST_FILE}: {name}: fusion weights must name the views {views}")
+    if not (0.0 <= low <= high <= 1.0 + math.ulp(1.0)):
+        raise Untrusted(f"{MANIFEST_FILE}: {name}: {what} must hold 0 <= {low} <= {high} <= 1")

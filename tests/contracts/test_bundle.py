@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runtime.contracts.bundle import bundle_id_of, read_manifest
+from runtime.contracts.bundle import MANIFEST_VERSION, bundle_id_of, read_manifest
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported, Untrusted
 
@@ -18,8 +18,8 @@ def read(data: object) -> object:
 
 
 def test_a_newer_version_wants_a_newer_program(manifest_data: Data) -> None:
-    with pytest.raises(Unsupported, match=r"version 3 is newer than version 2.*update the agent"):
-        read(manifest_data | {"manifest": 3, "something_new": 1})
+    with pytest.raises(Unsupported, match=r"newer than version.*update the agent"):
+        read(manifest_data | {"manifest": MANIFEST_VERSION + 1, "something_new": 1})
 
 
 @pytest.mark.parametrize("version", [0, -1, True, 1.0, "1", None, [1]])
@@ -49,6 +49,15 @@ def set_in(*path: Any, to: object) -> Callable[[Data], None]:
         for key in path[:-1]:
             data = data[key]
         data[path[-1]] = to
+
+    return change
+
+
+def first_stage(**changed: object) -> Callable[[Data], None]:
+    def change(data: Any) -> None:
+        variant = data["variants"][0]
+        sound = {"file": variant["file"], "px": 96, "fusion": variant["fusion"], "sure_below": 0.1, "sure_from": 0.9}
+        variant["first"] = sound | changed
 
     return change
 
@@ -98,6 +107,22 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Data], None], str]] = {
     ),
     "a negative threshold": (set_in("variants", 0, "thresholds", "authentic_below", to=-0.1), "thresholds must hold"),
     "a threshold over 1": (set_in("variants", 0, "thresholds", "suspect_from", to=1.01), "thresholds must hold"),
+    "a region that leaves the photo": (
+        set_in("input", "regions", to={"logo": {"left": 0.5, "top": 0.0, "width": 0.6, "height": 1.0}}),
+        "the region of view 'logo' must lie inside",
+    ),
+    "an empty region": (
+        set_in("input", "regions", to={"logo": {"left": 0.5, "top": 0.0, "width": 0.0, "height": 1.0}}),
+        "the region of view 'logo' must lie inside",
+    ),
+    "a first stage's file is not listed": (first_stage(file="tiny.onnx"), r"'tiny\.onnx' is used but not"),
+    "a first stage's companion is not listed": (first_stage(companions=["tiny.bin"]), r"'tiny\.bin' is used but not"),
+    "a first stage of no size": (first_stage(px=0), r"first\.px must lie in 16 to 4096, got 0"),
+    "a first stage that is sure of both": (first_stage(sure_below=0.9, sure_from=0.1), "first stage must hold 0 <="),
+    "a first stage of other views": (
+        first_stage(fusion={"bias": 0.0, "weights": {"logo": 1.0}}),
+        "weights must name the views",
+    ),
     "the listing has no features": (set_in("listing", "features", to=[]), "listing must have features"),
     "the listing has no weight": (set_in("listing", "fusion", "weights", to={}), "the one fusion weight 'listing'"),
     "the listing's threshold is over 1": (set_in("listing", "uncertain_from", to=1.5), "uncertain_from must lie in"),

@@ -25,6 +25,7 @@ from edge_agent.server_link import ServerLink
 from edge_agent.signed_releases import SignedReleases
 from edge_agent.updates import Updates
 from runtime.bundle_store import open_bundle
+from runtime.contracts.bundle import MANIFEST_VERSION
 from runtime.contracts.durable import ContentFolder, sha256_hex
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
 from tests.edge_agent.repository import Repository
@@ -348,7 +349,12 @@ def test_a_changed_manifest_is_not_taken(rig: Rig, repository: Repository, bundl
 
 
 @pytest.mark.parametrize(
-    ("raw", "family"), [(b'{"manifest": 3}', Unsupported), (b'{"manifest": 1}', Untrusted), (b"no json", Untrusted)]
+    ("raw", "family"),
+    [
+        (f'{{"manifest": {MANIFEST_VERSION + 1}}}'.encode(), Unsupported),
+        (b'{"manifest": 1}', Untrusted),
+        (b"no json", Untrusted),
+    ],
 )
 def test_a_signed_manifest_that_is_none_is_refused_once_and_remembered(
     rig: Rig, repository: Repository, raw: bytes, family: type[Exception]
