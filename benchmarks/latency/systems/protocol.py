@@ -1,8 +1,8 @@
 """How the suite talks to a system: JSON lines over a pipe to a process of its own. Standard library alone.
 
 A system is a module with ``start(Setup) -> System`` and ``serve(start, sys.argv[1:])`` at its end; run as ``python -m
-benchmarks.latency.systems.NAME SETUP_JSON``, it prints a ``ready`` line, then answers every order with one line. Times are
-of CLOCK_MONOTONIC, which the processes of a machine share, so the suite can count from a scheduled arrival.
+benchmarks.latency.systems.NAME SETUP_JSON``, it prints a ``ready`` line, then answers every order with one line. Times
+are of CLOCK_MONOTONIC, which the processes of a machine share, so the suite can count from a scheduled arrival.
 
 Orders: ``{"do": "scan", "item": id, "photos": {view: path}, "listing": {...} | null, "cold": bool, "one_by_one": bool,
 "gap_ms": float}``, ``{"do": "listing", "rows": n}``, ``{"do": "swap", "bundle": folder}``, ``{"do": "memory"}``,
@@ -28,7 +28,8 @@ class Setup:
 
     Attributes:
         model: a folder with ``float.onnx`` (``uint8 (N, px, px, 3)`` RGB to logits ``(N, views)``), ``model.json``
-            (px, views, fusion, thresholds), ``calibration/`` with photos; ``bundle/`` and ``bundle-2/`` are for our own.
+            (px, views, fusion, thresholds), ``calibration/`` with photos; our own takes ``bundle/``
+            and ``bundle-2/``.
         work: an empty folder on the disk that is measured.
         threads: that the system may use.
     """
