@@ -100,9 +100,8 @@ class Watch:
         self._parts = parts
         self._on_record = on_record
         self._tries: Counter[str] = Counter()
+        self._tidy = False
         sweep(parts.home)
-        with suppress(OSError):  # tidying up never stops a start; a scan beside us may finish its file meanwhile
-            parts.photos.sweep(time.time() - _LEFT_AFTER_S)
 
     def step(self) -> float:
         """Scan one waiting item; return the seconds until the next look.
@@ -115,9 +114,17 @@ class Watch:
         waiting = waiting_items(self._parts.home)
         if not waiting:
             self._tries.clear()
+            self._tidy_up()
             return self._parts.config.watch_every_s
         self._scan(min(waiting, key=lambda folder: self._tries[folder.name]))
         return 0.0 if len(waiting) > 1 else self._parts.config.watch_every_s
+
+    def _tidy_up(self) -> None:
+        """Remove what crashes left behind, once, when there is nothing else to do."""
+        if not self._tidy:
+            self._tidy = True
+            with suppress(FileNotFoundError, StationFault):  # a scan beside us may finish its file meanwhile
+                self._parts.station.sweep(time.time() - _LEFT_AFTER_S)
 
     def is_empty(self) -> bool:
         """Tell whether nothing waits that could be scanned now."""

@@ -181,6 +181,25 @@ class Outbox:
             db.execute("UPDATE record SET photos_dropped = 1 WHERE seq = ?", row)
             return len(hashes)
 
+    def remove_unclaimed(self, hashes: Sequence[str], remove: Callable[[str], object]) -> int:
+        """Remove photos that no record claims; no process can add one meanwhile.
+
+        A record whose photos were dropped claims none.
+
+        Args:
+            hashes: of photos that may be there.
+            remove: deletes the photo with this hash; a missing one must be fine.
+
+        Returns:
+            How many of them no record claims.
+        """
+        claimed = "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ? AND photos_dropped = 0 LIMIT 1"
+        with self._writing() as db:
+            unclaimed = [sha256 for sha256 in hashes if db.execute(claimed, (sha256,)).fetchone() is None]
+            for sha256 in unclaimed:
+                remove(sha256)
+        return len(unclaimed)
+
     def add_answers(self, answers: Sequence[Answer]) -> None:
         """Store what the experts said; one that is there already stays as it is."""
         with self._writing() as db:

@@ -1,25 +1,30 @@
 """The scan: photos and listing in, a durable record out. The one place that knows the order of writes.
 
-1. Photos are checked and stripped; the record's id follows from them; a scan seen before is answered from the outbox.
-2. The audit lottery is drawn before anything is known of the verdict.
-3. The model decides; a photo that does not decode ends it here, with nothing written.
-4. Photos are written, durably; then the record; then a case's photos, should they have gone in between. Only then does
-   anybody learn the verdict.
+1. Photos are checked and stripped, on all cores; the record's id follows from them; a scan seen before is answered from
+   the outbox.
+2. They are looked at by the model and written to the disk side by side; one that does not decode ends it here, and
+   takes back what was written.
+3. The audit lottery is drawn before anything is concluded.
+4. When every photo is on disk, the record is written; then a case's photos, should they have gone in between. Only then
+   does anybody learn the verdict.
+
+Photos that arrive one by one go through a ``Session``: by the last one, the work on the others is done.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.disk import disk_errors, make_room
 from edge_agent.identity import Identity
-from edge_agent.journal import note
+from edge_agent.intake import Checked, Intake, check
 from edge_agent.outbox import Outbox
-from runtime.contracts.durable import ContentFolder, sha256_hex, write_durably
+from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import (
     ItemId,
@@ -32,13 +37,14 @@ from runtime.contracts.records import (
     is_case,
     record_id_of,
 )
-from runtime.contracts.sync import MAX_PHOTO_BYTES
-from runtime.photo import sanitise
+from runtime.cores import core_count
 
 if TYPE_CHECKING:  # a scan seen before is answered without loading an engine
-    from runtime.inspector import Inspection
+    from runtime.inspector import Inspection, Inspector, Look
+    from runtime.preprocess import Frame
 
 MAX_PHOTOS = 64
+Listing = Mapping[str, float | None]
 
 
 class Model(Protocol):
@@ -49,20 +55,19 @@ class Model(Protocol):
         """Which model this is."""
         ...
 
-    def inspect(
-        self, photos: Mapping[str, tuple[bytes, ...]], listing: Mapping[str, float | None] | None
-    ) -> Inspection:
-        """Decide about one item."""
+    @property
+    def inspector(self) -> Inspector:
+        """What looks at photos, and concludes."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanRequest:
-    """One item as it lies before the camera: encoded photos by view, and its listing features if there are any."""
+    """One item as it lies before the camera: its photos by view, and its listing features if there are any."""
 
     item_id: str
-    photos: Mapping[str, tuple[bytes, ...]]
-    listing: Mapping[str, float | None] | None
+    photos: Mapping[str, tuple[bytes | Frame, ...]]
+    listing: Listing | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,15 @@ class Scanned:
 
     record: Record
     again: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A photo that was looked at (``None``: the model does not know its view), on its way to the disk."""
+
+    photo: Checked
+    look: Look | None
+    stored: Future[None]
 
 
 class Station:
@@ -87,12 +101,12 @@ class Station:
     ) -> None:
         self._identity = identity
         self._outbox = outbox
-        self._photos = photos
-        self._min_free_bytes = min_free_bytes
+        self._intake = Intake(outbox, photos, min_free_bytes)
         self._now = now
+        self._cores = ThreadPoolExecutor(core_count(), "scan")
 
     def scan(self, request: ScanRequest, model: Callable[[], Model]) -> Scanned:
-        """Decide about one item and return its record, which is on disk by then.
+        """Decide about one item whose photos are all there, and return its record, which is on disk by then.
 
         Args:
             request: what to scan.
@@ -103,108 +117,162 @@ class Station:
             StationFault: a person must act (disk full, no model); nothing was recorded.
         """
         started_ns = time.monotonic_ns()
-        clean = _sanitised(request)
-        sanitised_ns = time.monotonic_ns()
-        hashed = tuple((view, sha256_hex(data)) for view, datas in clean.items() for data in datas)
-        record_id = record_id_of(self._identity.station_id, ItemId(request.item_id), hashed, request.listing)
-        earlier = self._outbox.find(record_id)
+        checked = self._check_all(request)
+        earlier = self._outbox.find(self._id_of(request.item_id, checked, request.listing))
         if earlier is not None:
-            self._keep_photos(earlier, clean)
-            return Scanned(record=earlier, again=True)
-        return self._decide(request, clean, record_id, model, (started_ns, sanitised_ns))
+            return self._again(earlier, checked)
+        deciding = model()
+        inspector = deciding.inspector
+        known = [(photo.view, photo.shown) for photo in checked if inspector.knows(photo.view)]
+        stored: list[Future[None]] = []
+        try:
+            stored += map(self._intake.store, checked)
+            looks = iter(inspector.look_at(known))
+        except BaseException:
+            self._intake.take_back(checked, stored)
+            raise
+        seen = [
+            _Seen(photo=photo, look=next(looks) if inspector.knows(photo.view) else None, stored=done)
+            for photo, done in zip(checked, stored, strict=True)
+        ]
+        return self._conclude(request.item_id, request.listing, seen, deciding, started_ns)
 
-    def _decide(
-        self,
-        request: ScanRequest,
-        clean: Mapping[str, tuple[bytes, ...]],
-        record_id: RecordId,
-        model: Callable[[], Model],
-        clock_ns: tuple[int, int],
+    def begin(self, item_id: str, model: Callable[[], Model]) -> Session:
+        """Begin an item whose photos arrive one by one.
+
+        Raises:
+            Unsupported: the item's id cannot be one.
+            StationFault: there is no model.
+        """
+        check_name(item_id, "item id")
+        return Session(self, item_id, model())
+
+    def sweep(self, before_s: float) -> int:
+        """Remove photos that crashes left without a record, written before ``before_s``; return how many files went."""
+        return self._intake.sweep(before_s)
+
+    def _check_all(self, request: ScanRequest) -> list[Checked]:
+        check_name(request.item_id, "item id")
+        count = sum(len(photos) for photos in request.photos.values())
+        if not 1 <= count <= MAX_PHOTOS:
+            raise Unsupported(f"item {request.item_id!r}: expected 1 to {MAX_PHOTOS} photos, got {count}")
+        several = [
+            (view, photo, view if len(photos) == 1 else f"{view}~{number}")
+            for view, photos in sorted(request.photos.items())
+            for number, photo in enumerate(photos, 1)
+        ]
+        return list(self._cores.map(lambda one: check(*one), several))
+
+    def _take(self, view: str, photo: bytes | Frame, name: str, model: Model) -> _Seen:
+        checked = check(view, photo, name)
+        stored = self._intake.store(checked)
+        try:
+            look = model.inspector.look(view, checked.shown) if model.inspector.knows(view) else None
+        except BaseException:
+            self._intake.take_back([checked], [stored])
+            raise
+        return _Seen(photo=checked, look=look, stored=stored)
+
+    def _conclude(
+        self, item_id: str, listing: Listing | None, seen: Sequence[_Seen], model: Model, started_ns: int
     ) -> Scanned:
-        started_ns, sanitised_ns = clock_ns
-        dropped = make_room(self._outbox, self._photos, self._min_free_bytes)
-        if dropped:
-            note("photos_dropped", count=dropped, why="disk")
+        photos = [one.photo for one in seen]
+        record_id = self._id_of(item_id, photos, listing)
         # Drawn before anything is known of the verdict; nobody without the key can foresee it.
         audited = drawn_for_audit(bytes.fromhex(self._identity.audit_key), record_id, self._identity.audit_share)
-        deciding = model()
-        inspection = deciding.inspect(clean, request.listing)
+        looks = [one.look for one in seen if one.look is not None]
+        inspection = model.inspector.conclude(looks, [photo.view for photo in photos], listing)
         decided_ns = time.monotonic_ns()
-        self._store_photos(clean)
-        own_us = {
-            "sanitise": (sanitised_ns - started_ns) // 1000,
-            "inspect": (decided_ns - sanitised_ns) // 1000,
-            "store_photos": (time.monotonic_ns() - decided_ns) // 1000,
-        }
+        for one in seen:
+            one.stored.result()
         record = Record(
             record_id=record_id,
             station_id=self._identity.station_id,
-            item_id=ItemId(request.item_id),
+            item_id=ItemId(item_id),
             scanned_at=self._now().isoformat(timespec="milliseconds"),
             verdict=inspection.verdict,
             reasons=inspection.reasons,
             prediction=inspection.prediction,
             audited=audited,
-            views=_scores(clean, inspection),
-            listing=request.listing,
-            model=deciding.ref,
-            timings_us={**inspection.timings_us, **own_us},
+            views=_scores(photos, inspection),
+            listing=listing,
+            model=model.ref,
+            timings_us={
+                **inspection.timings_us,
+                "until_decided": (decided_ns - started_ns) // 1000,
+                "until_stored": (time.monotonic_ns() - started_ns) // 1000,
+            },
         )
-        return self._record(record, clean)
+        if not self._outbox.add(record):
+            return self._again(self._outbox.find(record_id) or record, photos)
+        if is_case(record):
+            self._intake.keep(photos)
+        return Scanned(record=record, again=False)
 
-    def _store_photos(self, clean: Mapping[str, tuple[bytes, ...]]) -> None:
-        with disk_errors("photos"):
-            for datas in clean.values():
-                for data in datas:
-                    self._photos.put(data)
+    def _again(self, earlier: Record, photos: Sequence[Checked]) -> Scanned:
+        """Answer from the outbox; scanning an item again is also how a case whose photos were lost is mended."""
+        if is_case(earlier):
+            self._intake.mend(photos)
+        return Scanned(record=earlier, again=True)
 
-    def _record(self, record: Record, clean: Mapping[str, tuple[bytes, ...]]) -> Scanned:
-        is_new = self._outbox.add(record)
-        kept = record if is_new else self._outbox.find(record.record_id) or record
-        self._keep_photos(kept, clean)
-        return Scanned(record=kept, again=not is_new)
+    def _id_of(self, item_id: str, photos: Sequence[Checked], listing: Listing | None) -> RecordId:
+        hashed = tuple((photo.view, photo.sha256) for photo in photos)
+        return record_id_of(self._identity.station_id, ItemId(item_id), hashed, listing)
 
-    def _keep_photos(self, record: Record, clean: Mapping[str, tuple[bytes, ...]]) -> None:
-        """Store the photos of a case again if they are gone or have rotted; its record is on disk and protects them.
 
-        Another process may have made room with these very bytes, a power cut may have come before this, or a disk may
-        have lost them: then scanning the item again is how the case is mended.
+class Session:
+    """One item whose photos arrive one by one. For one thread; end it with ``finish`` or ``cancel``.
+
+    It keeps the model that it began with, so a swap meanwhile drops nothing.
+    """
+
+    def __init__(self, station: Station, item_id: str, model: Model) -> None:
+        self._station = station
+        self._item_id = item_id
+        self._model = model
+        self._numbers: Counter[str] = Counter()
+        self._coming: list[tuple[str, Future[_Seen]]] = []
+
+    def add(self, view: str, photo: bytes | Frame) -> None:
+        """Take one photo; it is checked, looked at and stored behind, and ``finish`` tells if it cannot be used.
+
+        Raises:
+            Unsupported: these are more photos than an item may have.
         """
-        if not is_case(record):
-            return
-        with disk_errors("photos"):
-            for data in (data for datas in clean.values() for data in datas):
-                path = self._photos.path(self._photos.put(data))
-                if path.read_bytes() != data:
-                    write_durably(path, data)
+        if len(self._coming) == MAX_PHOTOS:
+            raise Unsupported(f"item {self._item_id!r}: expected 1 to {MAX_PHOTOS} photos, got one more")
+        self._numbers[view] += 1
+        name = view if self._numbers[view] == 1 else f"{view}~{self._numbers[view]}"
+        taking = self._station._cores.submit(self._station._take, view, photo, name, self._model)
+        self._coming.append((view, taking))
+
+    def finish(self, listing: Listing | None) -> Scanned:
+        """Decide about the item; see ``Station.scan`` for what it returns and raises."""
+        started_ns = time.monotonic_ns()
+        if not self._coming:
+            raise Unsupported(f"item {self._item_id!r}: expected 1 to {MAX_PHOTOS} photos, got 0")
+        try:
+            seen = [taking.result() for _, taking in sorted(self._coming, key=lambda one: one[0])]
+        except BaseException:
+            self.cancel()
+            raise
+        station = self._station
+        photos = [one.photo for one in seen]
+        earlier = station._outbox.find(station._id_of(self._item_id, photos, listing))
+        if earlier is not None:
+            station._intake.take_back(photos, [one.stored for one in seen])
+            return station._again(earlier, photos)
+        return station._conclude(self._item_id, listing, seen, self._model, started_ns)
+
+    def cancel(self) -> None:
+        """Forget the item; what was stored of it is taken back."""
+        seen = [taking.result() for _, taking in self._coming if taking.exception() is None]
+        self._station._intake.take_back([one.photo for one in seen], [one.stored for one in seen])
 
 
-def _sanitised(request: ScanRequest) -> dict[str, tuple[bytes, ...]]:
-    check_name(request.item_id, "item id")
-    count = sum(len(datas) for datas in request.photos.values())
-    if not 1 <= count <= MAX_PHOTOS:
-        raise Unsupported(f"item {request.item_id!r}: expected 1 to {MAX_PHOTOS} photos, got {count}")
-    clean = {}
-    for view in sorted(request.photos):
-        check_name(view, "view")
-        clean[view] = tuple(
-            _sanitised_photo(data, view if len(request.photos[view]) == 1 else f"{view}~{number}")
-            for number, data in enumerate(request.photos[view], 1)
-        )
-    return clean
-
-
-def _sanitised_photo(data: bytes, name: str) -> bytes:
-    if len(data) > MAX_PHOTO_BYTES:
-        raise Unsupported(f"photo {name!r}: expected at most {MAX_PHOTO_BYTES} bytes, got {len(data)}")
-    return sanitise(data, name)
-
-
-def _scores(clean: Mapping[str, tuple[bytes, ...]], inspection: Inspection) -> tuple[ViewScore, ...]:
-    scores = []
-    for view, datas in clean.items():
-        logits: tuple[float | None, ...] = inspection.logits.get(view) or (None,) * len(datas)
-        scores += [
-            ViewScore(view=view, photo=sha256_hex(data), logit=logit) for data, logit in zip(datas, logits, strict=True)
-        ]
-    return tuple(scores)
+def _scores(photos: Sequence[Checked], inspection: Inspection) -> tuple[ViewScore, ...]:
+    logits = {view: iter(values) for view, values in inspection.logits.items()}
+    return tuple(
+        ViewScore(view=photo.view, photo=photo.sha256, logit=next(logits.get(photo.view, iter(())), None))
+        for photo in photos
+    )

@@ -7,7 +7,6 @@ that arrive together go through ``look_at``, on all cores.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,10 @@ from runtime.bundle_store import Bundle
 from runtime.contracts.bundle import ANY_VIEW, LISTING, InputSpec, ListingModel, Region, Variant
 from runtime.contracts.errors import StationFault, Unsupported
 from runtime.contracts.records import Prediction, Reason, Verdict
+from runtime.cores import core_count
 from runtime.engine import Network, choose_variant, cpu_flags, load_network, missing_isa
 from runtime.policy import decide, fuse, is_sure, missing_views
-from runtime.preprocess import Frame, Pixels, prepare_into
+from runtime.preprocess import Pixels, Shown, prepare_into
 
 Schedule = Literal["each", "together"]
 """How photos that arrive together go through inference: ``each`` by itself as soon as it is decoded, on one core, or
@@ -135,7 +135,7 @@ class Inspector:
         """Tell whether the model looks at photos of this view; others are kept, but not scored."""
         return self._shared or view in self.bundle.manifest.views
 
-    def look(self, view: str, photo: bytes | Frame) -> Look:
+    def look(self, view: str, photo: Shown) -> Look:
         """Decode one photo of a known view, and score it with the network that looks first.
 
         Raises:
@@ -156,7 +156,7 @@ class Inspector:
             infer_us=(time.perf_counter_ns() - decoded_ns) // 1000,
         )
 
-    def look_at(self, photos: Sequence[tuple[str, bytes | Frame]]) -> list[Look]:
+    def look_at(self, photos: Sequence[tuple[str, Shown]]) -> list[Look]:
         """Look at photos of known views that arrived together, in their order; see ``look``."""
         if len(photos) < 2 or self.schedule == "each":
             return list(self._cores.map(lambda one: self.look(*one), photos))
@@ -228,9 +228,7 @@ class Inspector:
             },
         )
 
-    def inspect(
-        self, photos: Mapping[str, Sequence[bytes | Frame]], listing: Mapping[str, float | None] | None
-    ) -> Inspection:
+    def inspect(self, photos: Mapping[str, Sequence[Shown]], listing: Mapping[str, float | None] | None) -> Inspection:
         """Inspect one item whose photos are all there; see ``look`` and ``conclude``.
 
         Args:
@@ -270,11 +268,6 @@ class Inspector:
 
     def _logit(self, view: str, row: npt.NDArray[np.float32]) -> float:
         return float(row[0 if self._shared else self.bundle.manifest.views.index(view)])
-
-
-def core_count() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _by_view(looks: Sequence[Look], logits: Sequence[float]) -> dict[str, list[float]]:

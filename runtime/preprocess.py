@@ -19,6 +19,7 @@ from runtime.contracts.errors import Unsupported
 from runtime.photo import MAX_PIXELS, MIN_SIDE_PX, Photo, read_photo
 
 Pixels = npt.NDArray[np.uint8]
+FRAME_QUALITY = 95
 
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
@@ -40,8 +41,12 @@ class Frame:
             )
 
 
+Shown = bytes | Photo | Frame
+"""What a model can look at: an encoded photo, one that was checked already, or a frame."""
+
+
 def prepare(
-    photos: Sequence[bytes | Frame],
+    photos: Sequence[Shown],
     px: int,
     names: Sequence[str] | None = None,
     regions: Sequence[Region | None] | None = None,
@@ -68,12 +73,12 @@ def prepare(
     return batch
 
 
-def prepare_into(rows: Sequence[Pixels], photo: bytes | Frame, name: str, region: Region | None = None) -> None:
+def prepare_into(rows: Sequence[Pixels], photo: Shown, name: str, region: Region | None = None) -> None:
     """Decode one photo once, and fill one row for every network that looks at it; see ``prepare``.
 
     Args:
         rows: ``uint8 (px, px, 3)``, RGB, each of its own ``px``; written to.
-        photo: encoded, or a frame.
+        photo: to look at.
         name: what to call it in messages.
         region: the part that the networks look at; ``None`` for all of it.
 
@@ -85,9 +90,18 @@ def prepare_into(rows: Sequence[Pixels], photo: bytes | Frame, name: str, region
         for row in rows:
             _resize(part, row.shape[0], into=row)
         return
-    part = cut(decode(read_photo(photo, name), max(row.shape[0] for row in rows), name, region), region)
+    checked = read_photo(photo, name) if isinstance(photo, bytes) else photo
+    part = cut(decode(checked, max(row.shape[0] for row in rows), name, region), region)
     for row in rows:
         cv2.cvtColor(_resize(part, row.shape[0]), cv2.COLOR_BGR2RGB, dst=row)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Return a frame as a JPEG, the form in which it is kept and shown to experts."""
+    _, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, FRAME_QUALITY]
+    )
+    return encoded.tobytes()
 
 
 def decode(photo: Photo, px: int, name: str, region: Region | None = None) -> Pixels:

@@ -94,9 +94,9 @@ class ContentFolder:
     def __iter__(self) -> Iterator[str]:
         return (file.name for file in self.root.glob("??/*") if _HASH.fullmatch(file.name))
 
-    def put(self, data: bytes) -> str:
-        """Store ``data`` durably and return its hash."""
-        sha256 = sha256_hex(data)
+    def put(self, data: bytes, sha256: str | None = None) -> str:
+        """Store ``data`` durably and return its hash; a caller that knows it already says so."""
+        sha256 = sha256 or sha256_hex(data)
         path = self.path(sha256)
         if not path.is_file():
             make_folder(path.parent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from runtime.contracts.errors import StationFault, Unsupported
 from runtime.contracts.records import ModelRef, Record, drawn_for_audit
 
 if TYPE_CHECKING:
-    from runtime.inspector import Inspection
+    from runtime.inspector import Inspector
 
 
 class Rig:
@@ -54,11 +54,10 @@ class Watched:
     def ref(self) -> ModelRef:
         return self.model.ref
 
-    def inspect(
-        self, photos: Mapping[str, tuple[bytes, ...]], listing: Mapping[str, float | None] | None
-    ) -> Inspection:
+    @property
+    def inspector(self) -> Inspector:
         self.look()
-        return self.model.inspect(photos, listing)
+        return self.model.inspector
 
 
 def request_of(item: str, **photos: bytes) -> ScanRequest:
@@ -79,9 +78,8 @@ def test_the_record_and_its_photos_are_on_disk_when_the_verdict_is_known(
     assert scanned.record.model.release == 1
 
 
-def test_nothing_is_on_disk_before_the_model_has_decided(rig: Rig, photo_of: Callable[..., bytes]) -> None:
+def test_nothing_is_recorded_before_the_model_has_decided(rig: Rig, photo_of: Callable[..., bytes]) -> None:
     def look() -> None:
-        assert list(rig.photos) == []
         assert rig.outbox.tally().recorded == 0
 
     rig.station.scan(request_of("i", logo=photo_of(20)), lambda: Watched(rig.model, look))
