@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from edge_agent.capture import read_item, reject, remove, sweep, waiting_items
+from edge_agent.coming import Coming
 from edge_agent.config import Config, read_config
 from edge_agent.disk import disk_errors
 from edge_agent.home import Home
@@ -31,6 +32,8 @@ from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, TouchstoneError, Unsupported
 
 _TRIES = 3
+_SOON_S = 0.02
+"""How soon the inbox is looked at again while an item is being put together."""
 _LEFT_AFTER_S = 3600.0
 
 
@@ -101,6 +104,7 @@ class Watch:
         self._on_record = on_record
         self._tries: Counter[str] = Counter()
         self._tidy = False
+        self._coming = Coming(parts.home, parts.station, parts.slot.require)
         sweep(parts.home)
 
     def step(self) -> float:
@@ -114,6 +118,8 @@ class Watch:
         waiting = waiting_items(self._parts.home)
         if not waiting:
             self._tries.clear()
+            if self._coming.look():
+                return _SOON_S
             self._tidy_up()
             return self._parts.config.watch_every_s
         self._scan(min(waiting, key=lambda folder: self._tries[folder.name]))
@@ -137,7 +143,9 @@ class Watch:
             if self._tries[folder.name] > _TRIES:
                 raise Unsupported(f"{folder.name}: scanning it crashed {_TRIES} times; see the log")
             started_ns = time.monotonic_ns()
-            scanned = self._parts.station.scan(read_item(folder), self._parts.slot.require)
+            scanned = self._coming.finish(folder)
+            if scanned is None:
+                scanned = self._parts.station.scan(read_item(folder), self._parts.slot.require)
             note_decision(scanned, (time.monotonic_ns() - started_ns) // 1000)
             remove(folder)
             self._on_record()

@@ -1,8 +1,9 @@
 """The watch folder: finished item folders in ``inbox/``, with photos named by view. Deletes only what is recorded.
 
-A producer fills a folder elsewhere, or under a name that starts with a dot or ends in ``.part``, and renames it into
-place. Photos are ``<view>.jpg``, further ones of the same view ``<view>~2.jpg``; ``item.json`` may give the item's id
-and listing. A folder that is done is first renamed away, then deleted, so that a crash never leaves half an item.
+A producer fills a folder under a name that starts with a dot or ends in ``.part``, and renames it into place; in a
+``.part`` folder, photos are taken as they come (see ``edge_agent.coming``). Photos are ``<view>.jpg``, further ones of
+the same view ``<view>~2.jpg``; ``item.json`` may give the item's id and listing. A folder that is done is first renamed
+away, then deleted, so that a crash never leaves half an item.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from runtime.contracts.sync import MAX_PHOTO_BYTES
 ITEM_FILE = "item.json"
 REASON_FILE = "reason.txt"
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+COMING = ".part"
 _DONE = ".done-"
 _NUMBERED = re.compile(r"(?P<view>.+?)(?:~(?P<number>[1-9][0-9]?))?")
 _MAX_ITEM_FILE_BYTES = 256 * 1024
@@ -38,11 +41,29 @@ class ItemFile:
     listing: Mapping[str, float | None] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFolder:
+    """What lies in an item's folder: its photos as (view, number within the view, file), by view and number."""
+
+    item_id: str
+    listing: Mapping[str, float | None] | None
+    photos: tuple[tuple[str, int, Path], ...]
+
+
 def waiting_items(home: Home) -> list[Path]:
     """Return the finished entries of the inbox, the one that has waited longest first."""
+    return _entries(home, lambda name: not name.endswith(COMING))
+
+
+def coming_items(home: Home) -> list[Path]:
+    """Return the folders of the inbox that are still being filled, the one that was changed last at the end."""
+    return [entry for entry in _entries(home, lambda name: name.endswith(COMING)) if entry.is_dir()]
+
+
+def _entries(home: Home, wanted: Callable[[str], bool]) -> list[Path]:
     found = []
     for entry in home.inbox.iterdir():
-        if entry.name.startswith(".") or entry.name.endswith(".part"):
+        if entry.name.startswith(".") or not wanted(entry.name):
             continue
         try:
             found.append((entry.lstat().st_mtime_ns, entry))
@@ -52,7 +73,16 @@ def waiting_items(home: Home) -> list[Path]:
 
 
 def read_item(folder: Path) -> ScanRequest:
-    """Read one finished item folder.
+    """Read one finished item folder with its photos; see ``open_item`` for what is raised."""
+    item = open_item(folder)
+    photos: dict[str, tuple[bytes, ...]] = {}
+    for view, _, path in item.photos:
+        photos[view] = (*photos.get(view, ()), read_photo_file(path))
+    return ScanRequest(item_id=item.item_id, photos=photos, listing=item.listing)
+
+
+def open_item(folder: Path) -> ItemFolder:
+    """Read what one item folder holds, but for the photos themselves.
 
     Raises:
         Unsupported: it is no folder of photos, or cannot be read; it should be rejected.
@@ -61,13 +91,19 @@ def read_item(folder: Path) -> ScanRequest:
     if folder.is_symlink() or not folder.is_dir():
         folder.lstat()
         raise Unsupported(f"{folder.name}: expected a folder with the photos of one item, got a file; make a folder")
-    try:
-        return _read_folder(folder)
-    except Untrusted as error:
-        raise Unsupported(str(error)) from error
-    except OSError as error:
-        folder.lstat()
-        raise Unsupported(f"{folder.name}: cannot be read ({error.strerror})") from error
+    with _readable(folder):
+        return _open_folder(folder)
+
+
+def read_photo_file(path: Path) -> bytes:
+    """Read one photo of an item folder.
+
+    Raises:
+        Unsupported: it is too large, or cannot be read.
+        FileNotFoundError: somebody took the folder away.
+    """
+    with _readable(path.parent):
+        return _bounded(path, MAX_PHOTO_BYTES)
 
 
 def remove(folder: Path) -> None:
@@ -111,9 +147,19 @@ def sweep(home: Home) -> None:
         shutil.rmtree(entry, ignore_errors=True)
 
 
-def _read_folder(folder: Path) -> ScanRequest:
-    item = ItemFile()
-    numbered: dict[str, list[tuple[int, Path]]] = {}
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Untrusted as error:
+        raise Unsupported(str(error)) from error
+    except OSError as error:
+        folder.lstat()
+        raise Unsupported(f"{folder.name}: cannot be read ({error.strerror})") from error
+
+
+def _open_folder(folder: Path) -> ItemFolder:
+    item, photos = ItemFile(), []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
@@ -128,17 +174,17 @@ def _read_folder(folder: Path) -> ScanRequest:
                 f"{folder.name}/{path.name}: expected {ITEM_FILE} or a photo ({', '.join(sorted(PHOTO_SUFFIXES))}); "
                 "take it out"
             )
-        match = _NUMBERED.fullmatch(path.stem)
-        view, number = (match["view"], int(match["number"] or 1)) if match else (path.stem, 1)
-        numbered.setdefault(view, []).append((number, path))
-    if not 1 <= sum(map(len, numbered.values())) <= MAX_PHOTOS:
+        photos.append((*view_of(path), path))
+    if not 1 <= len(photos) <= MAX_PHOTOS:
         raise Unsupported(f"{folder.name}: expected 1 to {MAX_PHOTOS} photos in the folder")
-    photos = {
-        view: tuple(_bounded(path, MAX_PHOTO_BYTES) for _, path in sorted(paths)) for view, paths in numbered.items()
-    }
-    return ScanRequest(
-        item_id=folder.name if item.item_id is None else item.item_id, photos=photos, listing=item.listing
-    )
+    item_id = folder.name if item.item_id is None else item.item_id
+    return ItemFolder(item_id=item_id, listing=item.listing, photos=tuple(sorted(photos)))
+
+
+def view_of(path: Path) -> tuple[str, int]:
+    """Return a photo's view and its number within it, by its file name."""
+    match = _NUMBERED.fullmatch(path.stem)
+    return (match["view"], int(match["number"] or 1)) if match else (path.stem, 1)
 
 
 def _bounded(path: Path, most: int) -> bytes:

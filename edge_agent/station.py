@@ -14,7 +14,6 @@ Photos that arrive one by one go through a ``Session``: by the last one, the wor
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -137,25 +136,20 @@ class Station:
         ]
         return self._conclude(request.item_id, request.listing, seen, deciding, started_ns)
 
-    def begin(self, item_id: str, model: Callable[[], Model]) -> Session:
+    def begin(self, model: Callable[[], Model]) -> Session:
         """Begin an item whose photos arrive one by one.
 
         Raises:
-            Unsupported: the item's id cannot be one.
             StationFault: there is no model.
         """
-        check_name(item_id, "item id")
-        return Session(self, item_id, model())
+        return Session(self, model())
 
     def sweep(self, before_s: float) -> int:
         """Remove photos that crashes left without a record, written before ``before_s``; return how many files went."""
         return self._intake.sweep(before_s)
 
     def _check_all(self, request: ScanRequest) -> list[Checked]:
-        check_name(request.item_id, "item id")
-        count = sum(len(photos) for photos in request.photos.values())
-        if not 1 <= count <= MAX_PHOTOS:
-            raise Unsupported(f"item {request.item_id!r}: expected 1 to {MAX_PHOTOS} photos, got {count}")
+        check_item(request.item_id, sum(len(photos) for photos in request.photos.values()))
         several = [
             (view, photo, view if len(photos) == 1 else f"{view}~{number}")
             for view, photos in sorted(request.photos.items())
@@ -226,48 +220,55 @@ class Session:
     It keeps the model that it began with, so a swap meanwhile drops nothing.
     """
 
-    def __init__(self, station: Station, item_id: str, model: Model) -> None:
+    def __init__(self, station: Station, model: Model) -> None:
+        self.model = model
         self._station = station
-        self._item_id = item_id
-        self._model = model
-        self._numbers: Counter[str] = Counter()
-        self._coming: list[tuple[str, Future[_Seen]]] = []
+        self._coming: list[tuple[str, int, Future[_Seen]]] = []
 
-    def add(self, view: str, photo: bytes | Frame) -> None:
+    def add(self, view: str, photo: bytes | Frame, number: int = 1) -> None:
         """Take one photo; it is checked, looked at and stored behind, and ``finish`` tells if it cannot be used.
 
-        Raises:
-            Unsupported: these are more photos than an item may have.
+        Args:
+            view: of the photo.
+            photo: encoded, or a raw frame.
+            number: its place among the photos of its view; those of one number stay in the order of their coming.
         """
-        if len(self._coming) == MAX_PHOTOS:
-            raise Unsupported(f"item {self._item_id!r}: expected 1 to {MAX_PHOTOS} photos, got one more")
-        self._numbers[view] += 1
-        name = view if self._numbers[view] == 1 else f"{view}~{self._numbers[view]}"
-        taking = self._station._cores.submit(self._station._take, view, photo, name, self._model)
-        self._coming.append((view, taking))
+        name = view if number == 1 else f"{view}~{number}"
+        taking = self._station._cores.submit(self._station._take, view, photo, name, self.model)
+        self._coming.append((view, number, taking))
 
-    def finish(self, listing: Listing | None) -> Scanned:
+    def finish(self, item_id: str, listing: Listing | None) -> Scanned:
         """Decide about the item; see ``Station.scan`` for what it returns and raises."""
         started_ns = time.monotonic_ns()
-        if not self._coming:
-            raise Unsupported(f"item {self._item_id!r}: expected 1 to {MAX_PHOTOS} photos, got 0")
         try:
-            seen = [taking.result() for _, taking in sorted(self._coming, key=lambda one: one[0])]
+            check_item(item_id, len(self._coming))
+            seen = [taking.result() for _, _, taking in sorted(self._coming, key=lambda one: one[:2])]
         except BaseException:
             self.cancel()
             raise
         station = self._station
         photos = [one.photo for one in seen]
-        earlier = station._outbox.find(station._id_of(self._item_id, photos, listing))
+        earlier = station._outbox.find(station._id_of(item_id, photos, listing))
         if earlier is not None:
             station._intake.take_back(photos, [one.stored for one in seen])
             return station._again(earlier, photos)
-        return station._conclude(self._item_id, listing, seen, self._model, started_ns)
+        return station._conclude(item_id, listing, seen, self.model, started_ns)
 
     def cancel(self) -> None:
         """Forget the item; what was stored of it is taken back."""
-        seen = [taking.result() for _, taking in self._coming if taking.exception() is None]
+        seen = [taking.result() for _, _, taking in self._coming if taking.exception() is None]
         self._station._intake.take_back([one.photo for one in seen], [one.stored for one in seen])
+
+
+def check_item(item_id: str, photos: int) -> None:
+    """Check an item's id and the number of its photos.
+
+    Raises:
+        Unsupported: they cannot be.
+    """
+    check_name(item_id, "item id")
+    if not 1 <= photos <= MAX_PHOTOS:
+        raise Unsupported(f"item {item_id!r}: expected 1 to {MAX_PHOTOS} photos, got {photos}")
 
 
 def _scores(photos: Sequence[Checked], inspection: Inspection) -> tuple[ViewScore, ...]:

@@ -31,10 +31,10 @@ def rig(home_with_model: Home) -> Rig:
 
 
 def one_by_one(rig: Rig, item: str, **photos: bytes | Frame) -> Scanned:
-    session = rig.station.begin(item, lambda: rig.model)
+    session = rig.station.begin(lambda: rig.model)
     for view, photo in photos.items():
         session.add(view, photo)
-    return session.finish(None)
+    return session.finish(item, None)
 
 
 def undecodable(whole: bytes) -> bytes:
@@ -55,7 +55,7 @@ def test_one_by_one_is_recorded_as_if_all_had_come_together(
 
 
 def test_the_work_on_earlier_photos_is_done_before_the_last_one_comes(rig: Rig, photo_of: PhotoOf) -> None:
-    session = rig.station.begin("i", lambda: rig.model)
+    session = rig.station.begin(lambda: rig.model)
     session.add("logo", photo_of(20))
     deadline = time.monotonic() + 10
     while not list(rig.photos):
@@ -63,7 +63,7 @@ def test_the_work_on_earlier_photos_is_done_before_the_last_one_comes(rig: Rig, 
         time.sleep(0.01)
     assert rig.outbox.tally().recorded == 0
     session.add("stitching", photo_of(21))
-    assert session.finish(None).record.verdict == "authentic"
+    assert session.finish("i", None).record.verdict == "authentic"
 
 
 def test_a_bad_photo_ends_the_item_and_takes_back_the_good_ones(rig: Rig, photo_of: PhotoOf) -> None:
@@ -82,24 +82,31 @@ def test_a_photo_that_another_record_has_is_never_taken_back(rig: Rig, photo_of:
 
 
 def test_a_cancelled_item_leaves_no_trace(rig: Rig, photo_of: PhotoOf) -> None:
-    session = rig.station.begin("i", lambda: rig.model)
+    session = rig.station.begin(lambda: rig.model)
     session.add("logo", photo_of(20))
     session.cancel()
     assert list(rig.photos) == []
 
 
-def test_an_item_needs_one_photo_and_takes_64(rig: Rig, photo_of: PhotoOf) -> None:
-    with pytest.raises(Unsupported, match="got 0"):
-        one_by_one(rig, "i")
-    with pytest.raises(Unsupported):
-        rig.station.begin("a/b", lambda: rig.model)
-    session = rig.station.begin("i", lambda: rig.model)
+def test_an_item_needs_a_name_and_one_to_64_photos(rig: Rig, photo_of: PhotoOf) -> None:
     photo = photo_of(20)
-    for _ in range(64):
-        session.add("logo", photo)
-    with pytest.raises(Unsupported, match="one more"):
-        session.add("logo", photo)
-    assert len(session.finish(None).record.views) == 64
+    for item, count in (("i", 0), ("a/b", 1), ("i", 65)):
+        session = rig.station.begin(lambda: rig.model)
+        for _ in range(count):
+            session.add("logo", photo)
+        with pytest.raises(Unsupported, match="item"):
+            session.finish(item, None)
+    assert list(rig.photos) == []
+
+
+def test_photos_of_a_view_are_recorded_by_their_numbers(rig: Rig, photo_of: PhotoOf) -> None:
+    session = rig.station.begin(lambda: rig.model)
+    session.add("logo", photo_of(200), 2)
+    session.add("logo", photo_of(20), 1)
+    first, second = (score.logit for score in session.finish("i", None).record.views)
+    assert first is not None
+    assert second is not None
+    assert first < 0 < second
 
 
 def test_an_item_keeps_the_model_that_it_began_with(
@@ -107,12 +114,15 @@ def test_an_item_keeps_the_model_that_it_began_with(
 ) -> None:
     other = Inspector.open(open_bundle(tiny_bundle(tmp_path / "other", bias=-9.0)))
     models = iter([rig.model, RunningModel(inspector=other, release=ReleaseInfo(name="o", release=2, floor=0))])
-    session = rig.station.begin("i", lambda: next(models))
-    later = rig.station.begin("j", lambda: next(models))
+    session = rig.station.begin(lambda: next(models))
+    later = rig.station.begin(lambda: next(models))
     for one in (session, later):
         one.add("logo", photo_of(230))
         one.add("stitching", photo_of(230))
-    assert (session.finish(None).record.verdict, later.finish(None).record.verdict) == ("suspect", "authentic")
+    assert (session.finish("i", None).record.verdict, later.finish("j", None).record.verdict) == (
+        "suspect",
+        "authentic",
+    )
 
 
 def test_a_camera_frame_is_looked_at_as_it_is_and_kept_as_a_jpeg(rig: Rig, photo_of: PhotoOf) -> None:
@@ -156,4 +166,4 @@ def test_a_station_without_a_model_begins_nothing(rig: Rig) -> None:
         raise StationFault("no model yet")
 
     with pytest.raises(StationFault):
-        rig.station.begin("i", none_yet)
+        rig.station.begin(none_yet)
