@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from runtime import photo
 from runtime.contracts.errors import Unsupported
 from runtime.photo import read_photo, sanitise
 from runtime.preprocess import prepare
@@ -133,6 +135,31 @@ def test_any_bytes_are_refused_in_words_or_read(tail: bytes, head: bytes) -> Non
         read_photo(head + tail, "x")
     except Unsupported as error:
         assert str(error).startswith("photo x")
+
+
+@given(
+    pieces=st.lists(
+        st.sampled_from([b"\x00", b"\xff\x00", b"\xff\xd0", b"\xff\xff", b"\xff\xd7", b"\x12\x34"]), max_size=40
+    ),
+    padding=st.integers(-3, 3),
+    marker=st.sampled_from([0x01, 0xC4, 0xCF, 0xD8, 0xD9, 0xDA, 0xFE]),
+)
+def test_the_end_of_the_pixels_is_found_wherever_it_lies(pieces: list[bytes], padding: int, marker: int) -> None:
+    data = bytes(photo._LOOKED_THROUGH + padding - 1) + b"".join(pieces) + bytes([0xFF, marker, 0, 0])
+    plain = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(data)
+    assert plain is not None
+    assert photo._next_marker(data, 0, "p") == plain.start()
+    with pytest.raises(Unsupported, match="cut short"):
+        photo._next_marker(data[: plain.start()], 0, "p")
+
+
+def test_metadata_that_is_replaced_by_as_many_bytes_still_goes() -> None:
+    plain = cv2.imencode(".jpg", np.zeros((40, 40, 3), np.uint8))[1].tobytes()
+    exif = b"Exif\x00\x00" + photo._orientation_tiff(6)[:-4] + b"HOME"
+    tagged = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    kept = sanitise(tagged, "p")
+    assert len(kept) == len(tagged)
+    assert b"HOME" not in kept
 
 
 def test_a_second_size_hidden_behind_a_bare_marker_is_refused() -> None:
