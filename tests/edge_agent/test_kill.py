@@ -23,13 +23,16 @@ UPDATE_KILLS = 8
 SEED = 20261123
 
 
-def drop(home: Path, name: str, photos: dict[str, bytes]) -> None:
-    """Put a finished item into the inbox, as a producer should."""
-    filling = home / "inbox" / f".{name}"
-    filling.mkdir()
+def fill(folder: Path, photos: dict[str, bytes]) -> Path:
+    """Put an item's photos into a folder that has not its final name yet, as a producer should."""
+    folder.mkdir()
     for view, data in photos.items():
-        (filling / f"{view}.jpg").write_bytes(data)
-    filling.rename(home / "inbox" / name)
+        (folder / f"{view}.jpg").write_bytes(data)
+    return folder
+
+
+def finish(folder: Path) -> None:
+    folder.rename(folder.with_suffix(""))
 
 
 def tally_of(home: Path) -> dict[str, int]:
@@ -54,27 +57,33 @@ def test_fifty_kills_lose_nothing_and_count_nothing_twice(
     assert agent("run", "--once", "--home", home).returncode == 0
     station_id = json.loads((home / "station.json").read_text())["station_id"]
     dropped: list[str] = []
+    coming: list[Path] = []
     for kill in range(KILLS):
         for _ in range(choose.randint(1, 3)):
             name = f"item-{len(dropped)}"
             # Most are cases, as only cases can be counted at the server one by one; some are confident.
             red = choose.choice((140, 145, 150, 220, 20))
-            drop(
-                home,
-                name,
-                {view: photo_of(red, seed=2 * len(dropped) + n) for n, view in enumerate(("logo", "stitching"))},
-            )
+            photos = {view: photo_of(red, seed=2 * len(dropped) + n) for n, view in enumerate(("logo", "stitching"))}
+            if choose.random() < 0.5:  # the agent takes its photos before it is finished, perhaps not in this life
+                coming.append(fill(home / "inbox" / f"{name}.part", photos))
+            else:
+                fill(home / "inbox" / f".{name}", photos).rename(home / "inbox" / name)
             dropped.append(name)
         daemon = Daemon(home)
         if choose.random() < 0.3:
             time.sleep(choose.uniform(0.05, 0.3))  # while it starts
         else:
             assert daemon.ready_line().startswith("ready in")
-            time.sleep(choose.uniform(0.0, 0.4))  # while it scans and sends
+            time.sleep(choose.uniform(0.0, 0.2))  # while it scans and sends
+            while coming and choose.random() < 0.7:
+                finish(coming.pop(0))
+            time.sleep(choose.uniform(0.0, 0.2))
         assert daemon.process.poll() is None, f"the agent ended by itself before kill {kill}: {daemon.log.read_text()}"
         assert daemon.end(9) == -9
     daemon = Daemon(home)
     assert daemon.ready_line().startswith("ready in")
+    for folder in coming:
+        finish(folder)
     wait_until(lambda: not list((home / "inbox").iterdir()), "the inbox is empty", 30)
     wait_until(lambda: tally_of(home)["pending"] == 0, "everything is acked", 30)
     assert daemon.end() == 0
