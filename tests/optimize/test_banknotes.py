@@ -38,6 +38,7 @@ def test_lighting_alone_leaks_much_of_the_label(colour_baseline: float) -> None:
     assert 0.8 < colour_baseline < 0.95
 
 
+@pytest.mark.slow
 def test_a_model_of_real_photos_beats_the_lighting_and_is_honest_about_what_91_objects_prove(
     banknotes: Path, notes: Dataset, tmp_path: Path, colour_baseline: float
 ) -> None:
