@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from importlib.metadata import distributions
 from pathlib import Path
 
 from optimize.sources.source import comes_from
+from optimize.toolchain import installed
 from runtime.contracts.durable import sha256_hex
 
 
@@ -23,15 +23,11 @@ def content_of(model: object) -> str | None:
     state = state_of(model)
     if state is None:
         return None
-    return sha256_hex("\n".join([sha256_hex(state), *_own_code(), *_installed()]).encode())
+    return sha256_hex("\n".join([sha256_hex(state), *_own_code(), *installed()]).encode())
 
 
 def _own_code() -> list[str]:
-    installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    libraries = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
     files = {Path(file).resolve() for one in list(sys.modules.values()) if (file := getattr(one, "__file__", None))}
-    own = sorted(file for file in files if file.is_file() and not installed.intersection(file.parents))
+    own = sorted(file for file in files if file.is_file() and not libraries.intersection(file.parents))
     return [f"{file.name} {sha256_hex(file.read_bytes())}" for file in own]
-
-
-def _installed() -> list[str]:
-    return sorted(f"{found.name} {found.version}" for found in distributions())

@@ -37,6 +37,7 @@ _DIES_AT = """
 import os, signal, sys
 from pathlib import Path
 from optimize.step_cache import StepCache
+from optimize.toolchain import toolchain_digest
 
 left = int(sys.argv[2])
 
@@ -51,6 +52,7 @@ def make(draft):
     for name in ("a", "b"):
         (draft / name).write_text("whole")
 
+toolchain_digest()
 sys.addaudithook(die)
 StepCache(Path(sys.argv[1])).step("s", {"input": "abc", "version": 1}, make)
 """
@@ -84,7 +86,7 @@ def fill(draft: Path) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != "step.json")
 
 
 def refuse(draft: Path) -> None:
@@ -148,7 +150,7 @@ def test_a_step_is_whole_or_absent_wherever_its_process_was_killed(tmp_path: Pat
         died = subprocess.run([sys.executable, "-c", _DIES_AT, str(folder), str(calls)], capture_output=True)
         assert died.returncode in (0, -signal.SIGKILL), died.stderr
         found = StepCache(folder).find("s", KEY)
-        assert found is None or {path.name: path.read_text() for path in found.iterdir()} == {
+        assert found is None or {name: (found / name).read_text() for name in names(found)} == {
             "a": "whole",
             "b": "whole",
         }
@@ -172,7 +174,7 @@ def test_two_processes_that_make_the_same_step_at_once_agree_on_one(tmp_path: Pa
     assert [process.returncode for process in running] == [0, 0]
     (made,) = [Path(text.strip()) for text in said]
     assert names(folder) == [made.name]
-    assert {path.name: path.read_text() for path in made.iterdir()} == {"part-1": "one", "part-2": "two"}
+    assert {name: (made / name).read_text() for name in names(made)} == {"part-1": "one", "part-2": "two"}
 
 
 def test_a_value_is_computed_once(tmp_path: Path) -> None:
@@ -188,27 +190,35 @@ def test_a_value_is_computed_once(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.data())
-def test_a_torn_value_is_computed_again(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    cache = StepCache(tmp_path_factory.mktemp("torn"))
-    cache.value("v", KEY, Figure, lambda: Figure(name="x", value=0.1))
-    path = cache.find("v", KEY)
-    assert path is not None
-    whole = (path / "value.json").read_bytes()
-    (path / "value.json").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    assert cache.value("v", KEY, Figure, lambda: Figure(name="y", value=0.2)) == Figure(name="y", value=0.2)
-    assert cache.value("v", KEY, Figure, lambda: Figure(name="z", value=0.3)) == Figure(name="y", value=0.2)
+def test_a_step_that_the_disk_has_changed_is_made_again(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("torn")
+    StepCache(folder).step("s", KEY, fill)
+    file = StepCache(folder).step("s", KEY, refuse) / data.draw(st.sampled_from(["0.bin", "step.json"]))
+    whole = file.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    torn = data.draw(st.sampled_from([whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]]))
+    file.write_bytes(torn)
+    assert StepCache(folder).find("s", KEY) is None
+    made = StepCache(folder).step("s", KEY, fill)
+    assert (made / "0.bin").read_bytes() == b"whole"
+    (made / "0.bin").unlink()
+    assert StepCache(folder).find("s", KEY) is None
+    assert names(folder) == []
 
 
-@pytest.mark.parametrize("left", [None, b"[1, 2]", b'{"name": "x"}', b'{"name": "x", "value": 1, "new": 1}'])
-def test_a_value_that_is_lost_or_of_another_version_is_computed_again(tmp_path: Path, left: bytes | None) -> None:
-    cache = StepCache(tmp_path)
-    cache.value("v", KEY, Figure, lambda: Figure(name="x", value=0.1))
-    (path,) = tmp_path.glob("v-*/value.json")
-    path.unlink()
-    if left is not None:
-        path.write_bytes(left)
-    assert cache.value("v", KEY, Figure, lambda: Figure(name="y", value=0.2)) == Figure(name="y", value=0.2)
-    assert json.loads(path.read_bytes()) == {"name": "y", "value": 0.2}
+def test_a_step_that_got_a_file_more_is_made_again(tmp_path: Path) -> None:
+    (StepCache(tmp_path).step("s", KEY, fill) / "stray").touch()
+    assert StepCache(tmp_path).find("s", KEY) is None
+
+
+def test_a_change_of_our_code_or_of_what_is_installed_makes_every_step_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StepCache(tmp_path).step("s", KEY, fill)
+    monkeypatch.setattr("optimize.step_cache.toolchain_digest", lambda: "another")
+    assert StepCache(tmp_path).find("s", KEY) is None
 
 
 def test_a_value_that_cannot_be_computed_leaves_nothing_behind(tmp_path: Path) -> None:
