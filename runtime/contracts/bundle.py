@@ -26,6 +26,8 @@ OLDEST_MANIFEST = 1
 MANIFEST_FILE = "manifest.json"
 ANY_VIEW = "*"
 """The one column of a model whose views are exchangeable."""
+MIN_PX, MAX_PX = 16, 4096
+"""Sides of the input that a network may have."""
 LISTING = "listing"
 """The one weight of a listing model's ``Fusion``."""
 
@@ -300,8 +302,8 @@ def _check_input(spec: InputSpec) -> None:
 
 
 def _check_px(px: int, what: str) -> None:
-    if not 16 <= px <= 4096:
-        raise Untrusted(f"{MANIFEST_FILE}: {what} must lie in 16 to 4096, got {px}")
+    if not MIN_PX <= px <= MAX_PX:
+        raise Untrusted(f"{MANIFEST_FILE}: {what} must lie in {MIN_PX} to {MAX_PX}, got {px}")
 
 
 def _check_scale(name: str, fusion: Fusion, views: tuple[str, ...], what: str, low: float, high: float) -> None:

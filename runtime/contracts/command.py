@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -11,6 +12,15 @@ from typing import TextIO
 
 from runtime.contracts.errors import TouchstoneError
 
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space there, or name a folder elsewhere"),
+    errno.EISDIR: "name a file; this is a folder",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "name a folder; a file is in the way"),
+    errno.ENOENT: "check the path; something on it does not exist",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check its permissions"),
+    errno.EROFS: "this disk is read-only; name a folder elsewhere",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "too many files are open; use fewer workers, or raise 'ulimit -n'"),
+}
 _SILENT_S = 2.0
 _BAR = 30
 
@@ -29,11 +39,21 @@ def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
         return 0
     except (TouchstoneError, OSError) as error:
-        print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        said = what_the_system_refused(error) if isinstance(error, OSError) else str(error)
+        print(f"{parser.prog}: {' '.join(said.split())}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; nothing half done was left behind", file=sys.stderr)  # noqa: T201
         return 130
+
+
+def what_the_system_refused(error: OSError) -> str:
+    """Say what the operating system refused, of which file, and what to do."""
+    if error.errno is None:
+        return str(error)
+    place = error.filename2 or error.filename or "a file"
+    todo = _REMEDIES.get(error.errno, "check the path and the disk")
+    return f"{place}: {error.strerror or error} (errno {error.errno}); {todo}"
 
 
 class Progress:

@@ -56,7 +56,8 @@ def test_what_the_disk_refuses_is_one_line_too(tmp_path: Path, capsys: pytest.Ca
     assert run_command(a_parser(run), []) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("touchstone-x: [Errno 2] No such file or directory")
+    assert err.startswith("touchstone-x: ")
+    assert "No such file or directory (errno 2); check the path" in err
     assert err.count("\n") == 1
 
 

@@ -129,7 +129,9 @@ def test_an_error_that_no_command_knows_is_one_line_too(
 
     monkeypatch.setattr("edge_agent.commands.status.require_identity", refuse)
     assert main(["status", "--home", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "touchstone-agent: [Errno 13] Permission denied: 'station.db'\n"
+    assert capsys.readouterr().err == (
+        "touchstone-agent: station.db: Permission denied (errno 13); check its permissions\n"
+    )
 
 
 def test_a_station_without_a_model_says_what_to_do(tmp_path: Path, photos: Callable[[int], list[Path]]) -> None:
