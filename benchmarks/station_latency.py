@@ -11,22 +11,21 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.latency.photos import enlarged, golden_items, stamped
 from edge_agent.home import Home
 from edge_agent.identity import Identity
 from edge_agent.model_slot import RunningModel
 from edge_agent.outbox import Outbox
 from edge_agent.station import ScanRequest, Station
-from runtime.bundle_store import Bundle, open_bundle
+from runtime.bundle_store import open_bundle
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.records import StationId
 from runtime.contracts.sync import ReleaseInfo
 from runtime.inspector import Inspector
 
-WIDTH_PX, HEIGHT_PX = 4000, 3000
 WARM_UP = 3
 
 
@@ -51,7 +50,7 @@ def measure(bundle_folder: Path, work: Path, scans: int) -> Latency:
     model = RunningModel(
         inspector=Inspector.open(bundle), release=ReleaseInfo(name=bundle.manifest.name, release=1, floor=0)
     )
-    photos, listing = _large_photos(bundle), bundle.manifest.golden[0].listing
+    photos, listing = enlarged(golden_items(bundle, 1)[0]), bundle.manifest.golden[0].listing
     taken = []
     with tempfile.TemporaryDirectory(dir=work) as name:
         home = Home(root=Path(name))
@@ -61,7 +60,7 @@ def measure(bundle_folder: Path, work: Path, scans: int) -> Latency:
             identity=_identity(), outbox=outbox, photos=ContentFolder(Path(name) / "photos"), min_free_bytes=0
         )
         for number in range(-WARM_UP, scans):
-            fresh = {view: (_stamped(data, number + WARM_UP),) for view, data in photos.items()}
+            fresh = {view: (stamped(data, number + WARM_UP),) for view, data in photos.items()}
             request = ScanRequest(item_id=f"item-{number + WARM_UP}", photos=fresh, listing=listing)
             started = time.perf_counter_ns()
             station.scan(request, lambda: model)
@@ -70,25 +69,6 @@ def measure(bundle_folder: Path, work: Path, scans: int) -> Latency:
         outbox.close()
     sizes = [len(data) for data in photos.values()]
     return Latency(scan_ms=np.array(taken), views=len(photos), photo_mb=sum(sizes) / len(sizes) / 1e6)
-
-
-def _large_photos(bundle: Bundle) -> dict[str, bytes]:
-    """Enlarge the golden photos to 12 megapixels with a sensor's noise, so that they weigh what a phone's photos do."""
-    noise = np.random.default_rng(0).normal(0, 8, (HEIGHT_PX, WIDTH_PX, 3)).astype(np.float32)
-    large = {}
-    for view, (path, *_) in bundle.manifest.golden[0].photos.items():
-        small = cv2.imdecode(np.frombuffer(bundle.path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-        assert small is not None  # a verified bundle's golden photos decode
-        enlarged = cv2.resize(small, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_CUBIC).astype(np.float32) + noise
-        _, encoded = cv2.imencode(".jpg", enlarged.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 92])
-        large[view] = encoded.tobytes()
-    return large
-
-
-def _stamped(jpeg: bytes, number: int) -> bytes:
-    """Make a JPEG's bytes unique by its JFIF pixel density, so that the disk has to write each one."""
-    at = jpeg.index(b"JFIF\0") + 8
-    return jpeg[:at] + (number + 1).to_bytes(2, "big") + jpeg[at + 2 :]
 
 
 def _identity() -> Identity:

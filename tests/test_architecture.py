@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.latency.cli
 import calibration_data.cli
 import edge_agent.cli
 import optimize.cli
@@ -43,6 +44,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "runtime.backends.openvino": frozenset({"numpy", "openvino"}),
     "runtime.backends.tensorrt": frozenset({"numpy", "tensorrt", "tensorrt_rtx"}),
     "runtime.backends.cuda": frozenset({"numpy", "cuda"}),
+    "runtime.backends.reference": frozenset({"numpy", "onnx"}),
     "edge_agent": frozenset({"httpx", "tuf", "securesystemslib", "jwt", "cryptography", "numpy", "cv2"}),
 }
 """Package or module to all that it may import from elsewhere; who is not named is bound by ``ONLY_IN`` alone."""
@@ -81,7 +83,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
     "skl2onnx": ("optimize.sources.tabular_fallback",),
     "mlflow": ("optimize.tracking", "optimize.sources.mlflow_model"),
     "matplotlib": ("optimize.page_plots", "benchmarks"),
-    "onnx": ("optimize", "benchmarks"),
+    "onnx": ("runtime.backends.reference", "optimize", "benchmarks"),
     "sklearn": ("optimize", "benchmarks"),
     "fastapi": ("sync_server",),
     "sqlalchemy": ("sync_server",),
@@ -287,6 +289,7 @@ PARSERS: Mapping[str, Callable[[], argparse.ArgumentParser]] = {
     "touchstone-optimize": optimize.cli._parser,
     "touchstone-agent": edge_agent.cli.parser,
     "touchstone-server": sync_server.cli.build_parser,
+    "touchstone-bench": benchmarks.latency.cli.parser,
 }
 COMMANDS = [command for parser in PARSERS.values() for command in commands(parser())]
 

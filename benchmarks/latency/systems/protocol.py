@@ -1,8 +1,9 @@
 """How the suite talks to a system: JSON lines over a pipe to a process of its own. Standard library alone.
 
 A system is a module with ``start(Setup) -> System`` and ``serve(start, sys.argv[1:])`` at its end; run as ``python -m
-benchmarks.latency.systems.NAME SETUP_JSON``, it prints a ``ready`` line, then answers every order with one line. Times
-are of CLOCK_MONOTONIC, which the processes of a machine share, so the suite can count from a scheduled arrival.
+benchmarks.latency.systems.NAME SETUP_JSON``, it prints a ``ready`` line, then answers every order with one line. One
+that cannot take part prints ``{"absent": why}`` instead, and ends. Times are of CLOCK_MONOTONIC, which the processes of
+a machine share, so the suite can count from a scheduled arrival. What a library prints goes to standard error.
 
 Orders: ``{"do": "scan", "item": id, "photos": {view: path}, "listing": {...} | null, "cold": bool, "one_by_one": bool,
 "gap_ms": float}``, ``{"do": "listing", "rows": n}``, ``{"do": "swap", "bundle": folder}``, ``{"do": "memory"}``,
@@ -19,7 +20,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
+
+
+class CannotTakePart(Exception):
+    """Raised by ``start``: this system does not run here; the message is the sentence that the report shows."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +93,24 @@ class System(Protocol):
 def serve(start: Callable[[Setup], System], arguments: list[str]) -> int:
     """Run a system's process: one line when it is ready, then one for each order, until ``end`` or the pipe closes."""
     setup = Setup(**json.loads(arguments[0]))
-    system = start(setup)
-    _say({"ready": True, "does": system.does(), **_memory()})
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        system = start(setup)
+    except CannotTakePart as error:
+        _say(lines, {"absent": str(error)})
+        return 0
+    _say(lines, {"ready": True, "does": system.does(), **_memory()})
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "end":
             break
         try:
-            _say(_carry_out(system, order))
+            _say(lines, _carry_out(system, order))
         except NotImplementedError:
-            _say({"cannot": order["do"]})
+            _say(lines, {"cannot": order["do"]})
         except Exception as error:  # noqa: BLE001 - a system that fails is a result
-            _say({"failed": f"{type(error).__name__}: {error}"})
+            _say(lines, {"failed": f"{type(error).__name__}: {error}"})
     return 0
 
 
@@ -170,6 +181,6 @@ def _written_bytes() -> int:
     return int(lines["write_bytes"])
 
 
-def _say(line: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+def _say(lines: TextIO, line: Mapping[str, Any]) -> None:
+    lines.write(json.dumps(line) + "\n")
+    lines.flush()
