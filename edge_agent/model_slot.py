@@ -1,26 +1,33 @@
-"""Holds the running model. A new one is tried in a child process, loaded aside, and swapped in between two scans.
+"""Holds the running model. A new one is measured in child processes, loaded aside, and swapped in between two scans.
 
 A scan in hand keeps the model that it began with, so a swap drops nothing. Release and floor are committed after the
-swap, in one transaction; whatever fails before that leaves the old model running, now and after a restart.
+swap, in one transaction; whatever fails before that leaves the old model running, now and after a restart. A start
+never measures: it loads what was chosen before, and ``measure_again`` finds out later whether that is still the best.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.config import Config
 from edge_agent.home import Home
 from edge_agent.journal import note
-from edge_agent.release_book import Proved, ReleaseBook
-from edge_agent.trial import TRIAL_COMMAND, TrialOrder, run_trial
+from edge_agent.measuring import measure, measured_on
+from edge_agent.release_book import Loaded, Proved, ReleaseBook
+from edge_agent.trial import TRIAL_COMMAND
+from edge_agent.variant_choice import Measured, Pick, reasons_against
 from runtime.bundle_store import Bundle, open_bundle
 from runtime.contracts.errors import StationFault, TouchstoneError, Unsupported, Untrusted
 from runtime.contracts.records import BundleId, ModelRef
 from runtime.contracts.sync import ReleaseInfo
-from runtime.inspector import Inspection, Inspector
+from runtime.engine import in_order
+from runtime.inspector import Inspection, Inspector, disagreements
+
+_MOST_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,35 +100,75 @@ class ModelSlot:
         for proved in self.book.runnable():
             try:
                 bundle = self._open(proved, admits)
-                self._current = RunningModel(inspector=self._load(bundle), release=proved.release)
-                return
+                inspector, passed_over = self._load(bundle, self._remembered(bundle, proved))
             except TouchstoneError as error:
                 note("bundle_refused_at_start", release=proved.release.release, why=str(error))
+                continue
+            self._current = RunningModel(inspector=inspector, release=proved.release)
+            self._note_loaded(inspector, passed_over)
+            return
 
     def offer(self, folder: Path, release: ReleaseInfo, bundle_id: BundleId) -> None:
-        """Try the verified bundle in ``folder``; run it from the next scan on if it proves itself.
+        """Measure the variants of the verified bundle in ``folder``; the best that may run does, from the next scan on.
 
         Raises:
-            Unsupported: it failed its trial; this is remembered, and the old model goes on.
+            Unsupported: none may; this is remembered, and the old model goes on.
             TryLater: the agent is stopping before anything is known.
         """
-        problems, latency_ms = self._try(folder)
-        if not problems:
-            try:
-                fresh = RunningModel(inspector=self._load(open_bundle(folder)), release=release)
-            except (Unsupported, Untrusted) as error:
-                problems = (str(error),)
-        if problems:
-            reason = "; ".join(problems)[:400]
+        try:
+            bundle = open_bundle(folder)
+            measured = self._measure(bundle)
+            if not measured.ranked:
+                raise Unsupported(reasons_against(measured.tried))
+            inspector, passed_over = self._load(bundle, _agreed(measured))
+        except (Unsupported, Untrusted) as error:
+            reason = str(error)[:_MOST_REASON]
             self.book.refuse(bundle_id, release, reason)
-            raise Unsupported(f"release {release.release} ({release.name}): refused, the old model goes on: {reason}")
+            raise Unsupported(
+                f"release {release.release} ({release.name}): refused, the old model goes on: {reason}"
+            ) from error
+        fresh = RunningModel(inspector=inspector, release=release)
         old, self._current = self._current, fresh
         try:
-            self.book.commit(Proved(bundle_id=bundle_id, release=release, variant=fresh.inspector.variant.name))
+            proved = Proved(bundle_id=bundle_id, release=release, variant=inspector.variant.name)
+            self.book.commit(proved, measured)
         except BaseException:
             self._current = old
             raise
-        note("swapped", release=release.release, variant=fresh.inspector.variant.name, trial_ms=latency_ms)
+        self._note_loaded(inspector, passed_over)
+        note("swapped", release=release.release, variant=inspector.variant.name, schedule=inspector.schedule)
+
+    def measure_again(self) -> None:
+        """Measure the running bundle's variants anew, if what the last measurement holds for has changed.
+
+        Scans go on meanwhile; the best variant runs from the next one on.
+
+        Raises:
+            StationFault: no variant may run any more. What runs goes on if it, at least, still agrees with the builder.
+            Unsupported: one may, but cannot be loaded in this process.
+            TryLater: the agent is stopping before anything is known.
+        """
+        current = self._current
+        if current is None:
+            return
+        bundle = current.inspector.bundle
+        known = self.book.measured(bundle.bundle_id)
+        if known and known.ranked and known.on == measured_on(bundle, self._config):
+            return
+        measured = self._measure(bundle)
+        if not measured.ranked:
+            self.book.remember(measured)
+            if not _agrees(current.inspector):
+                self._current = None
+            raise StationFault(
+                f"release {current.release.release} ({current.release.name}): this station has changed, and no variant "
+                f"passes here now: {reasons_against(measured.tried)}; undo the change, or publish a release that passes"
+            )
+        inspector, passed_over = self._load(bundle, _agreed(measured))
+        self.book.remember(measured)
+        self._current = RunningModel(inspector=inspector, release=current.release)
+        self._note_loaded(inspector, passed_over)
+        note("measured_again", variant=inspector.variant.name, schedule=inspector.schedule)
 
     def _open(self, proved: Proved, admits: Admits | None) -> Bundle:
         folder = self._home.bundles / proved.bundle_id
@@ -132,19 +179,58 @@ class ModelSlot:
             raise Untrusted(f"bundle {folder.name}: its signed release is not the one that was committed")
         return bundle
 
-    def _load(self, bundle: Bundle) -> Inspector:
-        return Inspector.open(bundle, variant=self._config.variant, threads=self._config.threads)
+    def _remembered(self, bundle: Bundle, proved: Proved) -> Iterator[tuple[Pick, bool]]:
+        """Yield what to load at a start, in this order, and whether it has agreed with the builder here before."""
+        wanted = self._config.variant
+        measured = self.book.measured(bundle.bundle_id)
+        ranked = (measured and measured.ranked) or (Pick(variant=proved.variant),)
+        agreed = measured is None or bool(measured.ranked)
+        known = {pick.variant for pick in ranked}
+        yield from ((pick, agreed) for pick in ranked if wanted in (None, pick.variant))
+        # Only now, as a start that loads what it remembers need not look at the machine.
+        if measured is None or measured.on != measured_on(bundle, self._config):
+            names = [variant.name for variant in in_order(bundle.manifest)] if wanted is None else [wanted]
+            yield from ((Pick(variant=name), False) for name in names if name not in known)
 
-    def _try(self, folder: Path) -> tuple[tuple[str, ...], float | None]:
-        order = TrialOrder(
-            bundle=str(folder),
-            variant=self._config.variant,
-            threads=self._config.threads,
-            timeout_s=max(1, round(self._config.trial_timeout_s)),
-            max_bytes=self._config.trial_max_bytes,
-        )
-        result = run_trial(order, stopping=self._stopping, command=self._trial_command)
-        slow = result.latency_ms is not None and result.latency_ms > self._config.max_latency_ms
-        if slow:
-            return (f"it needs {result.latency_ms:.0f} ms an item, at most {self._config.max_latency_ms:.0f}",), None
-        return result.problems, result.latency_ms
+    def _load(self, bundle: Bundle, candidates: Iterable[tuple[Pick, bool]]) -> tuple[Inspector, dict[str, str]]:
+        """Load the first candidate that can be; one that has not agreed here before must do so now.
+
+        Returns:
+            What was loaded, and for each variant before it why it was not.
+
+        Raises:
+            Unsupported: none can be.
+        """
+        passed_over: dict[str, str] = {}
+        for pick, agreed in candidates:
+            try:
+                inspector = Inspector.open(
+                    bundle, variant=pick.variant, threads=self._config.threads, schedule=pick.schedule
+                )
+                problems = [] if agreed else disagreements(inspector)
+            except TouchstoneError as error:
+                problems = [str(error)]
+            if not problems:
+                return inspector, passed_over
+            passed_over[pick.variant] = problems[0]
+            note("variant_passed_over", variant=pick.variant, why=problems[0])
+        raise Unsupported("; ".join(f"{name}: {why}" for name, why in passed_over.items()))
+
+    def _measure(self, bundle: Bundle) -> Measured:
+        return measure(bundle, self._config, stopping=self._stopping, command=self._trial_command)
+
+    def _note_loaded(self, inspector: Inspector, passed_over: Mapping[str, str]) -> None:
+        pick = Pick(variant=inspector.variant.name, schedule=inspector.schedule)
+        with suppress(TouchstoneError):  # a full disk is told elsewhere, and a scan must not fail for what status shows
+            self.book.note_loaded(Loaded(bundle_id=inspector.bundle.bundle_id, pick=pick, passed_over=passed_over))
+
+
+def _agreed(measured: Measured) -> Iterator[tuple[Pick, bool]]:
+    return ((pick, True) for pick in measured.ranked)
+
+
+def _agrees(inspector: Inspector) -> bool:
+    try:
+        return not disagreements(inspector)
+    except TouchstoneError:
+        return False

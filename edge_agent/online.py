@@ -60,9 +60,12 @@ class Online:
         return 0.0 if pushed.more else self._parts.config.uplink_every_s
 
     def update_step(self) -> float:
-        """Look for a release and move to it; return the seconds until the next time."""
+        """Look for a release and move to it, and see to the variant; return the seconds until the next time."""
         try:
-            self._updates.step()
+            try:
+                self._updates.step()
+            finally:  # without a server too
+                self._parts.slot.measure_again()
             self._update_error = ""
         except TouchstoneError as failure:
             self._update_error = str(failure)

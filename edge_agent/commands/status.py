@@ -1,10 +1,11 @@
-"""``touchstone-agent status``: what runs here and how the outbox stands. Reads only; safe beside a running daemon."""
+"""``touchstone-agent status``: what runs here, why, how the outbox stands. Reads only; safe beside a running daemon."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from edge_agent.config import read_config
 from edge_agent.home import Home
 from edge_agent.identity import require_identity
 from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, Outbox
-from edge_agent.release_book import ReleaseBook
+from edge_agent.release_book import Proved, ReleaseBook
 from runtime.contracts.codec import encode
 
 
@@ -46,9 +47,22 @@ def _releases(book: ReleaseBook) -> dict[str, Any]:
         "bundle_id": None if running is None else running.bundle_id,
         "release": None if running is None else running.release.release,
         "model": None if running is None else running.release.name,
-        "variant": None if running is None else running.variant,
+        **_variants(book, running),
         "floor": book.floor(),
         "refused": encode(refusals[-1]) if refusals else None,
+    }
+
+
+def _variants(book: ReleaseBook, running: Proved | None) -> dict[str, Any]:
+    measured = running and book.measured(running.bundle_id)
+    loaded = book.loaded()
+    if running is None or loaded is None or loaded.bundle_id != running.bundle_id:
+        loaded = None
+    return {
+        "variant": loaded.pick.variant if loaded else running and running.variant,
+        "schedule": loaded.pick.schedule if loaded else None,
+        "variants": encode(measured.tried) if measured else [],
+        "passed_over": dict(loaded.passed_over) if loaded else {},
     }
 
 
@@ -66,9 +80,12 @@ def _shown(state: dict[str, Any]) -> str:
     model = "no model yet"
     if state["bundle_id"] is not None:
         model = f"{state['model']} release {state['release']}, {state['variant']}, bundle {state['bundle_id'][:12]}"
+        if state["schedule"]:
+            model += f"; photos that arrive together: {state['schedule']}"
     lines = [
         f"station   {state['station']} ({state['name']}) of {state['server']}",
         f"model     {model}",
+        *_shown_variants(state),
         f"outbox    {tally['recorded']} recorded = {tally['acked']} acked + {tally['pending']} pending"
         f" ({tally['parked']} parked); {tally['cases']} cases, {tally['waiting_cases']} of them waiting",
         f"contact   {state['last_contact'] or 'never'}; clock offset {state['clock_offset_s']:+.0f} s",
@@ -80,3 +97,19 @@ def _shown(state: dict[str, Any]) -> str:
     lines.append(f"answers   {state['answers_received']}")
     lines += [f"  {answer['item_id']}: {answer['outcome']} ({answer['resolved_at']})" for answer in state["answers"]]
     return "\n".join(lines) + "\n"
+
+
+def _shown_variants(state: dict[str, Any]) -> Iterator[str]:
+    said = {one["variant"]: [*_figures(one), one["why_not"]] for one in state["variants"]}
+    for name, why in state["passed_over"].items():
+        said.setdefault(name, []).append(f"not loaded at the last start: {why}")
+    for name, parts in said.items():
+        mark = " (runs)" if name == state["variant"] else ""
+        yield f"  {name}{mark}: {'; '.join(filter(None, parts))}"
+
+
+def _figures(tried: dict[str, Any]) -> Iterator[str]:
+    for schedule, ms in sorted(tried["latency_ms"].items()):
+        yield f"{schedule} {ms:.1f} ms an item"
+    if tried["resident_mib"] is not None:
+        yield f"{tried['resident_mib']:.0f} MiB"

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from edge_agent.admission import keep_admission
+from edge_agent.config import Config
 from edge_agent.device_key import DeviceKey
 from edge_agent.home import Home
+from edge_agent.measuring import measured_on
 from edge_agent.outbox import Outbox
 from edge_agent.release_book import Proved, ReleaseBook
 from edge_agent.server_link import ServerLink
+from edge_agent.variant_choice import Measured, Pick, Tried
 from runtime.bundle_store import open_bundle
 from tests.edge_agent.repository import Repository
 from tests.edge_agent.rigs import RealServer, make_home
@@ -60,7 +63,7 @@ def home_with_model(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Home:
 
 
 def give_model(home: Home, tiny_bundle: Callable[..., Path]) -> Home:
-    """Give a station a signed model that it has committed, as if it had updated from a server once."""
+    """Give a station a signed model that it has measured and committed, as if it had updated from a server once."""
     repository = Repository()
     folder = tiny_bundle(home.bundles / "new")
     bundle = open_bundle(folder)
@@ -70,7 +73,12 @@ def give_model(home: Home, tiny_bundle: Callable[..., Path]) -> Home:
     DeviceKey.load_or_create(home)
     folder.rename(home.bundles / bundle.bundle_id)
     box = Outbox(home.database_file)
-    ReleaseBook(box).commit(Proved(bundle_id=bundle.bundle_id, release=release, variant="ort-cpu-float32"))
+    measured = Measured(
+        on=measured_on(bundle, Config()),
+        tried=(Tried(variant="ort-cpu-float32", why_not=None, latency_ms={"each": 1.0, "together": 2.0}),),
+        ranked=(Pick(variant="ort-cpu-float32"),),
+    )
+    ReleaseBook(box).commit(Proved(bundle_id=bundle.bundle_id, release=release, variant="ort-cpu-float32"), measured)
     box.close()
     return home
 
