@@ -40,8 +40,18 @@ BACKENDS: Mapping[str, str] = {
     "openvino": "runtime.backends.openvino",
     "tensorrt_rtx": "runtime.backends.tensorrt",
     "tensorrt": "runtime.backends.tensorrt",
+    "reference": "runtime.backends.reference",
 }
 """Engine name to the module that adapts it; imported only when chosen."""
+
+LIBRARIES: Mapping[str, str] = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "tensorrt_rtx": "tensorrt_rtx",
+    "tensorrt": "tensorrt",
+    "reference": "onnx",
+}
+"""Engine name to the library that it needs, as one imports and installs it."""
 
 
 def load_network(engine: str, path: Path, threads: int) -> Network:
@@ -55,7 +65,9 @@ def load_network(engine: str, path: Path, threads: int) -> Network:
     try:
         backend = cast(Backend, importlib.import_module(BACKENDS[engine]))
     except ImportError as error:
-        raise Unsupported(f"engine {engine!r} is not installed here ({error}); pip install {engine}") from error
+        raise Unsupported(
+            f"engine {engine!r} is not installed here ({error}); pip install {LIBRARIES[engine]}"
+        ) from error
     return backend.load(path, threads)
 
 
@@ -77,18 +89,32 @@ def choose_variant(manifest: BundleManifest, wanted: str | None, flags: frozense
         if wanted not in by_name:
             raise Unsupported(f"variant {wanted!r}: the bundle has {', '.join(by_name)}")
         return by_name[wanted]
-    ordered = sorted(
-        manifest.variants, key=lambda variant: (variant.name != manifest.preferred, variant.execution == "unverified")
-    )
-    for variant in ordered:
-        if is_installed(variant.engine) and not missing_isa(variant, flags):
+    for variant in in_order(manifest):
+        if cannot_run(variant, flags) is None:
             return variant
     raise Unsupported(f"bundle {manifest.name}: no variant of {', '.join(by_name)} runs on this device")
 
 
+def in_order(manifest: BundleManifest) -> tuple[Variant, ...]:
+    """Return the variants as they are tried: the preferred one first, those whose execution nobody verified last."""
+    return tuple(
+        sorted(manifest.variants, key=lambda one: (one.name != manifest.preferred, one.execution == "unverified"))
+    )
+
+
+def cannot_run(variant: Variant, flags: frozenset[str]) -> str | None:
+    """Return why this device cannot run a variant, in words; ``None`` where it may. Nothing is imported."""
+    if variant.engine not in BACKENDS:
+        return f"this program does not know the engine {variant.engine}"
+    if not is_installed(variant.engine):
+        return f"engine {variant.engine} is not installed"
+    lacking = missing_isa(variant, flags)
+    return f"this CPU lacks {', '.join(lacking)}" if lacking else None
+
+
 def is_installed(engine: str) -> bool:
     """Whether this program knows the engine and its library is here; nothing is imported."""
-    return engine in BACKENDS and importlib.util.find_spec(engine) is not None
+    return engine in BACKENDS and importlib.util.find_spec(LIBRARIES[engine]) is not None
 
 
 def missing_isa(variant: Variant, flags: frozenset[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the engine that every station has, and the artefact of record."""
+"""ONNX Runtime on the CPU: the engine that every station has, and the artefact of record. Never calls home."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
+from runtime.backends.telemetry import keep_home
 from runtime.contracts.errors import StationFault, Unsupported
+
+keep_home()
+
+import onnxruntime as ort  # noqa: E402 - its own import is what would call home
 
 
 class OrtNetwork:
@@ -50,6 +54,23 @@ class OrtNetwork:
         return found
 
 
+def session_options(threads: int) -> ort.SessionOptions:
+    """Return the settings of a machine that also runs a camera and a page; ADR 14 has the measurements.
+
+    Args:
+        threads: intra-op threads; 0 lets the engine choose, which also pins them to cores.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_mem_pattern = False  # a planned block for every batch size seen, kept for good
+    options.log_severity_level = 3
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
+    return options
+
+
 def load(path: Path, threads: int) -> OrtNetwork:
     """Load an ONNX file for the CPU.
 
@@ -60,11 +81,8 @@ def load(path: Path, threads: int) -> OrtNetwork:
     Raises:
         Unsupported: ONNX Runtime refuses the file.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no other base
         raise Unsupported(f"network {path.name}: ONNX Runtime refuses it: {error}") from error
     return OrtNetwork(session)

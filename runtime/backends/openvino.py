@@ -27,10 +27,18 @@ PRECISION = ("touchstone", "precision")
 """Where an IR's metadata says in which precision its float operators run: ``f32`` or ``bf16``."""
 
 _TYPES = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
+_PRECISION = "INFERENCE_PRECISION_HINT"
+_SETTINGS: Mapping[str, Any] = {
+    "PERFORMANCE_HINT": "LATENCY",
+    "NUM_STREAMS": 1,  # one graph in memory; callers take turns
+    "ENABLE_CPU_PINNING": False,  # the camera and the page need the cores too
+    "CACHE_DIR": "",  # a compiled copy on disk would outlive its bundle
+}
+"""For a machine that also runs a camera and a page; ADR 14 has the measurements."""
 
 
 class OpenvinoNetwork:
-    """A compiled network; every thread has an infer request of its own, and the last output is what counts."""
+    """A compiled network; threads have infer requests of their own and take turns; the last output is what counts."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self.compiled = compiled
@@ -91,11 +99,8 @@ def load(path: Path, threads: int) -> OpenvinoNetwork:
         core = ov.Core()
         model = core.read_model(path)
         wanted = precision_of(model)
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _TYPES[wanted]}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        compiled = core.compile_model(model, DEVICE, settings)
-        got = compiled.get_property("INFERENCE_PRECISION_HINT")
+        compiled = core.compile_model(model, DEVICE, {**_SETTINGS, **_threads(threads), _PRECISION: _TYPES[wanted]})
+        got = compiled.get_property(_PRECISION)
     except Exception as error:  # its errors share no other base
         raise Unsupported(f"network {path.name}: OpenVINO refuses it: {_reason(error)}") from error
     if got != _TYPES[wanted]:
@@ -114,6 +119,10 @@ def precision_of(model: ov.Model) -> str:
 def has_bf16() -> bool:
     """Tell whether this CPU computes in bfloat16."""
     return "BF16" in ov.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+def _threads(threads: int) -> dict[str, int]:
+    return {"INFERENCE_NUM_THREADS": threads} if threads else {}
 
 
 def _name(output: ov.ConstOutput) -> str:

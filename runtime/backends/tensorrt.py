@@ -7,6 +7,7 @@ TensorRT engine is built on the station, kept by ``runtime.engine_cache``, and t
 from __future__ import annotations
 
 import importlib
+import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.backends.cuda import Gpu, Stream, first_gpu, gpu_missing
+from runtime.backends.cuda import Gpu, Graph, Stream, Tensor, first_gpu, gpu_missing
 from runtime.background_engine import BackgroundEngine
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import StationFault, Unsupported
@@ -30,22 +31,30 @@ _OTHER_VERSION, _MALFORMED = 1, 32
 
 
 class TensorrtNetwork:
-    """An engine on the GPU; one run at a time, and the last output is what counts. Execution unverified."""
+    """An engine on the GPU; one run at a time, and the last output is what counts. Execution unverified.
+
+    Tensors lie where they are for good, each as large as the engine's largest batch. The second run in a row of the
+    same shapes is recorded as a CUDA graph, and replayed until shapes change; TensorRT-RTX records its own.
+    """
 
     def __init__(self, library: Any, plan: bytes, name: str) -> None:
-        self._library, self._log = library, quiet_log(library)
+        self._log = quiet_log(library)
         self._runtime = library.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise Unsupported(f"network {name}: {library.__name__} cannot load this engine: {last_of(self._log)}")
-        self._context = self._engine.create_execution_context()
+        self._context, self._records_itself = _context(library, self._engine)
         if self._context is None:
             raise Unsupported(f"network {name}: the engine does not fit on this GPU: {last_of(self._log)}")
         names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
+        self._kinds = {one: np.dtype(library.nptype(self._engine.get_tensor_dtype(one))) for one in names}
         inputs = [one for one in names if self._engine.get_tensor_mode(one) == library.TensorIOMode.INPUT]
-        self._inputs = {one: np.dtype(library.nptype(self._engine.get_tensor_dtype(one))) for one in inputs}
+        self._inputs = {one: self._kinds[one] for one in inputs}
         self._outputs = [one for one in names if one not in self._inputs]
         self._stream, self._lock = Stream(), threading.Lock()
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._graph: Graph | None = None
+        self._tensors = self._allocate(name)
 
     def run(self, batch: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Run one batch through a network of one input, eight rows at a time; the last output as ``float32``.
@@ -53,7 +62,7 @@ class TensorrtNetwork:
         Raises:
             StationFault: the engine failed; the photos are not to blame.
         """
-        chunks = [batch[start : start + LARGEST_BATCH] for start in range(0, len(batch), LARGEST_BATCH)]
+        chunks = [batch[start : start + LARGEST_BATCH] for start in range(0, max(len(batch), 1), LARGEST_BATCH)]
         found = [self.run_all(dict.fromkeys(self._inputs, chunk))[self._outputs[-1]] for chunk in chunks]
         return np.asarray(np.concatenate(found), np.float32)
 
@@ -69,26 +78,51 @@ class TensorrtNetwork:
         if {name: array.dtype for name, array in feeds.items()} != self._inputs:
             given = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in feeds.items())
             raise StationFault(f"network: expected {self._inputs}, got {given}; the program that feeds it is wrong")
-        arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
         with self._lock:
-            for name, array in arrays.items():
-                if not self._context.set_input_shape(name, array.shape):
-                    raise StationFault(f"network: the engine does not take {name} of {array.shape}")
-                self._context.set_tensor_address(name, self._stream.buffer(name, array.nbytes))
-                self._stream.send(array, self._stream.buffer(name, array.nbytes))
-            shapes = {name: tuple(self._context.get_tensor_shape(name)) for name in self._outputs}
-            kinds = {name: np.dtype(self._library.nptype(self._engine.get_tensor_dtype(name))) for name in shapes}
-            sizes = {name: int(np.prod(shape)) * kinds[name].itemsize for name, shape in shapes.items()}
-            for name, size in sizes.items():
-                self._context.set_tensor_address(name, self._stream.buffer(name, size))
-            if not self._context.execute_async_v3(int(self._stream.handle)):
-                raise StationFault(f"network: the engine failed: {last_of(self._log)}")
-            outputs = {
-                name: self._stream.fetch(self._stream.buffer(name, sizes[name]), shapes[name], kinds[name])
-                for name in self._outputs
-            }
+            again = all(self._shapes.get(name) == array.shape for name, array in feeds.items())
+            if not again:
+                self._take_shapes({name: array.shape for name, array in feeds.items()})
+            for name, array in feeds.items():
+                np.copyto(self._view(name), array)
+            if again and self._graph is None and not self._records_itself:
+                self._graph = self._stream.capture(self._ask)
+            if self._graph is not None:
+                self._graph.launch()
+            else:
+                self._ask()
             self._stream.wait()
-        return outputs
+            return {name: self._view(name).copy() for name in self._outputs}  # the next run writes over the tensor
+
+    def _allocate(self, network: str) -> dict[str, Tensor]:
+        """Allocate every tensor for the largest batch, so that no address that a graph knows ever changes."""
+        for name in self._inputs:
+            self._context.set_input_shape(name, self._engine.get_tensor_profile_shape(name, 0)[2])
+        tensors = {}
+        for name, kind in self._kinds.items():
+            shape = tuple(self._context.get_tensor_shape(name))
+            if min(shape, default=0) < 0:
+                raise Unsupported(f"network {network}: the shape of {name}, {shape}, depends on what it is fed; fix it")
+            tensors[name] = Tensor(math.prod(shape) * kind.itemsize)
+            self._context.set_tensor_address(name, tensors[name].address)
+        return tensors
+
+    def _take_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._graph, self._shapes = None, {}
+        for name, shape in shapes.items():
+            if not self._context.set_input_shape(name, shape):
+                raise StationFault(f"network: the engine does not take {name} {self._kinds[name]} {shape}")
+        self._shapes = {name: tuple(self._context.get_tensor_shape(name)) for name in self._kinds}
+
+    def _ask(self) -> None:
+        for name in self._inputs:
+            self._stream.send(self._tensors[name], self._view(name).nbytes)
+        if not self._context.execute_async_v3(int(self._stream.handle)):
+            raise StationFault(f"network: the engine failed: {last_of(self._log)}")
+        for name in self._outputs:
+            self._stream.fetch(self._tensors[name], self._view(name).nbytes)
+
+    def _view(self, name: str) -> npt.NDArray[Any]:
+        return self._tensors[name].view(self._shapes[name], self._kinds[name])
 
 
 def load(path: Path, threads: int) -> Network:
@@ -208,6 +242,15 @@ def quiet_log(library: Any) -> Any:
 def last_of(log: Any) -> str:
     """Return the last error on one line."""
     return " ".join(log.lines[-1].split())[:300] if log.lines else "it gives no reason"
+
+
+def _context(library: Any, engine: Any) -> tuple[Any, bool]:
+    """Return an execution context, and whether it records CUDA graphs by itself, as TensorRT-RTX can."""
+    if not hasattr(library, "CudaGraphStrategy"):
+        return engine.create_execution_context(), False
+    config = engine.create_runtime_config()
+    config.cuda_graph_strategy = library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    return engine.create_execution_context(config), True
 
 
 def _parse_error(parser: Any) -> str:

@@ -1,32 +1,24 @@
-"""One contract for every engine that runs here; what TensorRT says where there is no GPU."""
+"""What is one engine's own: OpenVINO's precision, the oracle's place, what TensorRT says where there is no GPU."""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 
 from optimize.targets import openvino as openvino_target
-from optimize.targets.target import Inputs, Plan
+from optimize.targets.target import TARGETS, Inputs, Plan
 from runtime.backends import openvino, tensorrt
 from runtime.backends.cuda import gpu_missing
-from runtime.contracts.errors import StationFault, Unsupported
-from runtime.engine import Network, load_network
-from tests.optimize.targets.engine_networks import CLASSES, PX, photo_network, photos, write_inputs
+from runtime.contracts.errors import Unsupported
+from runtime.engine import BACKENDS, LIBRARIES, is_installed, load_network
+from tests.optimize.targets.engine_networks import PX, photo_network, write_inputs
 
 REPOSITORY = Path(__file__).parents[2]
-ENGINES = ("onnxruntime", "openvino", "openvino onnx")
-
-Load = Callable[[str], Network]
-
 no_gpu = pytest.mark.skipif(gpu_missing() is None, reason="this machine has a GPU; this is about machines without")
 
 
@@ -35,87 +27,40 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     return write_inputs(photo_network(), tmp_path_factory.mktemp("inputs"))
 
 
-@pytest.fixture(scope="module")
-def load(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Load:
-    folder = tmp_path_factory.mktemp("ir")
-    compiled = openvino_target.compile(openvino_target.SLOTS[0], Plan(slot=openvino_target.FLOAT), inputs, folder)
-    files = {"onnxruntime": inputs.network, "openvino": compiled.file, "openvino onnx": inputs.network}
-    return lambda engine: load_network(engine.split()[0], files[engine], 1)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_batches_of_one_three_and_eight_give_each_photo_the_same_logits(load: Load, engine: str) -> None:
-    network, batch = load(engine), photos(8)
-    whole = network.run(batch)
-    assert whole.dtype == np.float32
-    assert whole.shape == (8, CLASSES)
-    alone = np.concatenate([network.run(batch[i : i + 1]) for i in range(8)])
-    threes = np.concatenate([network.run(batch[i : i + 3]) for i in (0, 3, 6)])
-    np.testing.assert_allclose(alone, whole, atol=1e-5)
-    np.testing.assert_allclose(threes, whole, atol=1e-5)
-    assert np.ptp(whole, axis=0).min() > 1e-3  # photos are told apart
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_every_engine_agrees_with_the_engine_of_record(load: Load, engine: str) -> None:
-    np.testing.assert_allclose(load(engine).run(photos(4)), load("onnxruntime").run(photos(4)), atol=1e-4)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_four_threads_at_once_get_what_each_gets_alone(load: Load, engine: str) -> None:
-    network = load(engine)
-    batches = [photos(2, seed) for seed in range(24)]
-    alone = [network.run(batch) for batch in batches]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(network.run, batches))
-    np.testing.assert_array_equal(np.stack(together), np.stack(alone))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_result_is_not_written_over_by_the_next_run(load: Load, engine: str) -> None:
-    network = load(engine)
-    first = network.run(photos(1, seed=1))
-    before = first.copy()
-    network.run(photos(1, seed=2))
-    np.testing.assert_array_equal(first, before)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_all_outputs_come_by_name_and_the_last_one_counts(load: Load, engine: str) -> None:
-    network, batch = load(engine), photos(3)
-    outputs = network.run_all({"photo": batch})
-    assert set(outputs) == {"features", "logits"}
-    assert outputs["features"].shape == (3, 16)
-    np.testing.assert_array_equal(outputs["logits"], network.run(batch))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    "batch",
-    [photos(1).astype(np.float32), photos(1)[:, : PX - 1], photos(1)[0]],
-    ids=["float32 photos", "a row too few", "no batch"],
-)
-def test_what_a_network_does_not_take_is_a_fault_and_nothing_is_cast(
-    load: Load, engine: str, batch: npt.NDArray[Any]
-) -> None:
-    network = load(engine)
-    with pytest.raises(StationFault, match=str(batch.shape[-2])):
-        network.run(batch)
-    assert network.run(photos(1)).shape == (1, CLASSES)  # and it goes on
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_feed_under_another_name_is_a_fault(load: Load, engine: str) -> None:
-    with pytest.raises(StationFault, match="picture"):
-        load(engine).run_all({"picture": photos(1)})
-
-
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "tensorrt_rtx", "tensorrt"])
+@pytest.mark.parametrize("engine", BACKENDS)
 @pytest.mark.parametrize("name", ["network.onnx", "network.xml", "network.engine"])
 def test_a_corrupt_file_is_refused_by_every_engine(tmp_path: Path, engine: str, name: str) -> None:
     (tmp_path / name).write_bytes(b"not a network " * 99)
     with pytest.raises(Unsupported, match=name):
         load_network(engine, tmp_path / name, 1)
+
+
+def test_a_file_that_is_whole_and_no_network_is_refused_before_it_is_run(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(onnx.ModelProto(ir_version=10).SerializeToString())
+    for engine in ("onnxruntime", "openvino", "reference"):
+        with pytest.raises(Unsupported, match=r"network model\.onnx"):
+            load_network(engine, tmp_path / "model.onnx", 1)
+
+
+def test_every_engine_names_the_library_that_it_needs() -> None:
+    assert set(LIBRARIES) == set(BACKENDS)
+
+
+def test_the_oracle_says_what_to_install_where_its_library_is_absent(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_installed("reference")
+    monkeypatch.setitem(sys.modules, "onnx", None)  # what Python itself takes for "not installed"
+    monkeypatch.delitem(sys.modules, BACKENDS["reference"], raising=False)
+    assert not is_installed("reference")
+    with pytest.raises(Unsupported, match=r"engine 'reference' is not installed here .*; pip install onnx$"):
+        load_network("reference", inputs.network, 1)
+
+
+def test_no_target_makes_a_variant_for_the_oracle() -> None:
+    engines = {slot.engine for target in TARGETS.values() for slot in importlib.import_module(target).SLOTS}
+    assert "onnxruntime" in engines
+    assert "reference" not in engines
 
 
 def test_openvino_keeps_to_the_threads_that_it_is_given(inputs: Inputs) -> None:

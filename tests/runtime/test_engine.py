@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,16 @@ from onnx import TensorProto, helper
 from runtime.bundle_store import Bundle, open_bundle
 from runtime.contracts.bundle import BundleManifest, Fusion, ListingModel, Variant
 from runtime.contracts.errors import Unsupported
-from runtime.engine import choose_variant, cpu_flags, load_network, missing_isa
+from runtime.engine import (
+    BACKENDS,
+    LIBRARIES,
+    cannot_run,
+    choose_variant,
+    cpu_flags,
+    in_order,
+    load_network,
+    missing_isa,
+)
 from runtime.inspector import Inspector, disagreements
 
 MakeBundle = Callable[..., Path]
@@ -49,6 +59,32 @@ def test_a_variant_of_an_unknown_engine_is_passed_over(bundle: Bundle) -> None:
     assert choose_variant(
         dataclasses.replace(manifest, variants=(manifest.variants[0], npu)), None, frozenset()
     ).name == ("float")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why_not"),
+    [
+        ({}, None),
+        ({"isa": ("avx2", VNNI)}, f"this CPU lacks {VNNI}"),
+        ({"isa": (VNNI, "amx_int8")}, f"this CPU lacks {VNNI}, amx_int8"),
+        ({"engine": "abacus"}, "engine abacus is not installed"),
+        ({"engine": "npu-of-2031"}, "this program does not know the engine npu-of-2031"),
+    ],
+)
+def test_a_device_says_why_it_cannot_run_a_variant(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], why_not: str | None
+) -> None:
+    for table in (BACKENDS, LIBRARIES):
+        monkeypatch.setitem(table, "abacus", "abacus")  # type: ignore[arg-type]
+    variant = dataclasses.replace(bundle.manifest.variants[0], **changes)
+    assert cannot_run(variant, frozenset({"avx2"})) == why_not
+
+
+def test_the_preferred_variant_is_tried_first_and_what_nobody_ran_last(bundle: Bundle) -> None:
+    manifest = with_variants(bundle, {"a": (), "b": (), "c": (), "d": ()}, "c")
+    unverified = dataclasses.replace(manifest.variants[0], execution="unverified")
+    manifest = dataclasses.replace(manifest, variants=(unverified, *manifest.variants[1:]))
+    assert [variant.name for variant in in_order(manifest)] == ["c", "b", "d", "a"]
 
 
 def test_the_wanted_variant_is_taken_or_refused_by_name(bundle: Bundle) -> None:
