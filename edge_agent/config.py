@@ -29,11 +29,11 @@ class Config:
         uplink_every_s: how often records are sent and answers fetched when nothing wakes the uplink.
         update_every_s: how often the station asks which release it should run.
         min_free_bytes: free disk space below which photos of confident records are deleted, then scanning stops.
-        threads: threads of the engine; 0 lets the engine choose.
-        variant: the bundle's variant to run; None: the one that the bundle prefers.
-        trial_timeout_s: how long a new bundle's trial may take.
+        threads: threads of the engine; 0: one where each photo goes by itself, else one a core.
+        variant: the bundle's variant to run; None: the fastest that agrees with its builder on this device.
+        trial_timeout_s: how long the trial of one variant may take.
         trial_max_bytes: address space that a trial may use.
-        max_latency_ms: a new bundle that needs longer for one golden item is refused.
+        max_latency_ms: a variant that needs longer for one golden item is refused.
     """
 
     server: str | None = None

@@ -284,6 +284,19 @@ def test_on_an_unchanged_station_what_was_refused_is_not_loaded_for_want_of_anyt
     assert slot.current is None
 
 
+def test_a_variant_that_the_config_names_anew_is_loaded_at_the_next_start_if_it_agrees(
+    put_bundle: PutBundle, new_slot: NewSlot
+) -> None:
+    bundle = put_bundle({"disagrees": DISAGREES, "other": {}, FLOAT: {}}, preferred=FLOAT)
+    commit(new_slot(), bundle, Pick(variant=FLOAT), Pick(variant="other", schedule="together"))
+    remembered = new_slot(variant="other")
+    remembered.restore(None)
+    assert running(remembered) == Pick(variant="other", schedule="together")
+    disagreeing = new_slot(variant="disagrees")
+    disagreeing.restore(None)
+    assert disagreeing.current is None
+
+
 @pytest.mark.parametrize(("changes", "goes_on"), [({}, True), (DISAGREES, False)], ids=["agrees", "disagrees"])
 def test_where_nothing_passes_any_more_what_runs_goes_on_only_if_it_agrees(
     put_bundle: PutBundle, new_slot: NewSlot, home: Home, changes: Mapping[str, Any], goes_on: bool
