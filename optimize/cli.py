@@ -13,6 +13,7 @@ from optimize.bundle_evidence import read_evidence
 from optimize.comparison import compare, comparison_json
 from optimize.evidence import Evidence
 from optimize.labelled_data import open_data
+from optimize.regions import read_regions
 from optimize.report import describe, headline
 from runtime.bundle_store import Bundle, open_bundle
 from runtime.contracts.codec import canonical_json
@@ -56,7 +57,21 @@ def _add_finetune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="MODEL", type=Path, required=True, help="folder to make")
     parser.add_argument("--name", default="touchstone", help="name of the model (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="of split and training (default: %(default)s)")
-    parser.add_argument("--unfreeze", type=int, default=0, metavar="N", help="train the last N of 16 blocks, too")
+    parser.add_argument(
+        "--backbone",
+        default="lite0",
+        metavar="B",
+        help="EfficientNet-Lite: lite0, or lite1 or lite2 where their weights are installed (default: %(default)s)",
+    )
+    parser.add_argument("--px", type=int, default=0, metavar="N", help="side of the photos (default: the backbone's)")
+    parser.add_argument(
+        "--region",
+        metavar="VIEW=LEFT,TOP,WIDTH,HEIGHT",
+        action="append",
+        default=[],
+        help="look at this part of a view's photos only, in fractions; '*' for exchangeable views; repeatable",
+    )
+    parser.add_argument("--unfreeze", type=int, default=0, metavar="N", help="train the last N blocks, too")
     parser.add_argument("--epochs", type=int, default=4, help="over the unfrozen blocks (default: %(default)s)")
     parser.add_argument(
         "--cross-fit", type=int, default=0, metavar="K", help="for a small set: train on all of it, judge by K folds"
@@ -94,6 +109,9 @@ def _finetune(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         cross_fit=options.cross_fit,
         by_time=options.by_time,
+        backbone=options.backbone,
+        px=options.px,
+        regions=read_regions(options.region),
     )
     spec = finetune(open_data(options.data), options.out, chosen, Progress("train"))
     params = {"seed": chosen.seed, "cross_fit": chosen.cross_fit, **spec.provenance}
@@ -102,9 +120,10 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from optimize.pipeline import build  # scikit-learn and ONNX Runtime's quantiser take a second to load
-
     recipe = recipe_of(options)
+
+    from optimize.pipeline import build  # scikit-learn and ONNX Runtime's quantiser take seconds to load
+
     bundle, evidence = build(recipe, now=datetime.now(UTC), progress=StepProgress())
     params = {"bundle_id": bundle.bundle_id, "preferred": evidence.preferred, "max_missed": recipe.budget.max_missed}
     _print(bundle, evidence, as_json=options.json)

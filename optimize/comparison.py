@@ -11,6 +11,7 @@ from typing import Any
 from optimize.evidence import Evidence, VariantEvidence
 from optimize.wording import (
     budget_text,
+    first_stage_text,
     latency_text,
     megabytes,
     missed_text,
@@ -148,6 +149,7 @@ def _variant_lines(before: Evidence, after: Evidence, name: str) -> Iterator[str
         ("precision", was.precision, now.precision),
         ("ranges by", was.calibration or "-", now.calibration or "-"),
         ("kept in float", str(len(was.excluded)), str(len(now.excluded))),
+        ("first stage", _first_stage(was), _first_stage(now)),
         ("missed", _missed(was, before), _missed(now, after)),
         ("review", review_text(was), review_text(now)),
         ("misses that float does not", _regressions(was), _regressions(now)),
@@ -230,6 +232,7 @@ def _figures(variant: VariantEvidence) -> dict[str, Any]:
         "p50_us": latency.p50_us if latency else None,
         "latency_ratio": latency.ratio if latency else None,
         "cosine": variant.fidelity.cosine if variant.fidelity else None,
+        "first_stage": encode(variant.first) if variant.first else None,
         "refused_because": list(variant.reasons),
         **(
             {
@@ -291,6 +294,10 @@ def _thresholds(variant: VariantEvidence) -> str:
     return (
         "-" if found is None else f"authentic below {found.authentic_below:.4f}, suspect from {found.suspect_from:.4f}"
     )
+
+
+def _first_stage(variant: VariantEvidence) -> str:
+    return "-" if variant.first is None else first_stage_text(variant.first)
 
 
 def _cosine(variant: VariantEvidence) -> str:

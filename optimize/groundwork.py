@@ -23,6 +23,7 @@ from optimize.scoring import CHUNK
 from optimize.search import FEEDS, Workbench
 from optimize.sensitivity import sensitivity
 from optimize.targets.target import Inputs
+from runtime.contracts.bundle import Region
 from runtime.contracts.codec import canonical_json, decode, encode, parse_json
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported
@@ -72,14 +73,24 @@ def stored_samples(bench: Workbench, key: Sequence[str], feeds: Callable[[], Ite
     return Samples(folder=folder / "feeds", **described)
 
 
-def stored_photos(bench: Workbench, paths: Sequence[Path], px: int) -> Samples:
+def stored_photos(
+    bench: Workbench, paths: Sequence[Path], px: int, regions: Sequence[Region | None] | None = None
+) -> Samples:
     """Return photos on disk as feeds, decoded now where they are new.
+
+    Args:
+        bench: with the cache.
+        paths: of the photos.
+        px: side of the network's input.
+        regions: the part of each photo that the network looks at; ``None`` for all of it.
 
     Raises:
         Unsupported: a photo does not decode, or there is none.
     """
     hashes = [sha256_hex(path.read_bytes()) for path in paths]
-    return stored_samples(bench, [*hashes, str(px)], lambda: photo_feeds(paths, px), -(-len(paths) // CHUNK))
+    parts = list(regions or [None] * len(paths))
+    key = [*hashes, str(px), *(str(part) for part in parts if part)]
+    return stored_samples(bench, key, lambda: photo_feeds(paths, px, parts), -(-len(paths) // CHUNK))
 
 
 def lay_groundwork(

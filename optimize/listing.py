@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration_data.dataset import Item
-from optimize.decisions import Scored, decide_split
+from optimize.decisions import decide_split
 from optimize.evidence import ListingEvidence
 from optimize.model import LISTING_NETWORK
 from optimize.risk import Budget, auc
 from optimize.roles import Roles
+from optimize.rule import Scored
 from runtime.contracts.bundle import LISTING, ListingModel
 from runtime.contracts.errors import Unsupported
 from runtime.engine import Network, load_network
@@ -73,7 +74,7 @@ def decide_listing(source: ListingSource, roles: Roles, draft: Path, budget: Bud
         model=ListingModel(
             file=file,
             features=features,
-            fusion=decided.fusion,
+            fusion=decided.rule.fusion,
             uncertain_from=decided.certificate.threshold,
         ),
         evidence=ListingEvidence(

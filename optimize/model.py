@@ -9,12 +9,13 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import onnx
 
+from runtime.contracts.bundle import InputSpec, Region
 from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.errors import TouchstoneError, Unsupported
 from runtime.contracts.records import check_name
@@ -36,6 +37,7 @@ class ModelSpec:
         seed: of split and training.
         by_time: whether the split was by time.
         provenance: hashes and versions.
+        regions: the part of a view's photos that it looks at; all of them where a view is not named.
     """
 
     format: Literal[1] = 1
@@ -48,6 +50,12 @@ class ModelSpec:
     seed: int
     by_time: bool
     provenance: Mapping[str, str]
+    regions: Mapping[str, Region] = field(default_factory=dict)
+
+    @property
+    def input(self) -> InputSpec:
+        """What the network eats, as a manifest says it."""
+        return InputSpec(px=self.px, regions=self.regions)
 
     def block(self, fold: int | None) -> slice:
         """Return the columns of the shipped block (``None``) or of a fold's block."""

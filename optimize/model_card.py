@@ -15,6 +15,7 @@ from optimize.wording import (
     budget_text,
     confidence_text,
     counterfeits_among_accepted,
+    first_stage_text,
     kernels_text,
     latency_text,
     listing_text,
@@ -235,6 +236,10 @@ def _variants(evidence: Evidence) -> Iterator[str]:
     judged = "counterfeits missed" if claims else "outputs"
     header = ("variant", "state", "device", "size", "latency", "time of its baseline [95%]", "kernels", judged)
     yield from _table(header, rows)
+    cascades = [(one.name, one.first) for one in evidence.variants if one.first is not None]
+    if cascades:
+        yield "\nCascades, two networks that decide by one score, proved as a whole:\n"
+        yield from (f"- {_plain(name)}: {first_stage_text(first)}." for name, first in cascades)
     yield f"\nPreferred: {_plain(evidence.preferred)}, {_plain(evidence.preferred_because)}."
     refused = [(one.name, reason) for one in evidence.variants for reason in one.reasons if not one.accepted]
     if refused:

@@ -17,15 +17,17 @@ from optimize.compiling import run_outputs
 from optimize.evidence import EVIDENCE_FILE, Evidence
 from optimize.fidelity import Outputs
 from optimize.freezing import Frozen
+from optimize.model import ModelSpec
 from optimize.model_card import CARD_FILE, model_card
 from optimize.page import PAGE_FILE, page
+from optimize.regions import region_of
+from optimize.rule import Rule
 from optimize.samples import Feed
 from runtime.bundle_store import Bundle, open_bundle
 from runtime.contracts.bundle import (
     MANIFEST_FILE,
     BundleManifest,
     FileEntry,
-    Fusion,
     Golden,
     Thresholds,
     Variant,
@@ -54,25 +56,36 @@ def draft_beside(out: Path) -> Iterator[Path]:
         yield draft
 
 
-def ship(draft: Path, one: Frozen, fusion: Fusion, thresholds: Thresholds) -> Variant:
+def ship(draft: Path, one: Frozen, rule: Rule, thresholds: Thresholds) -> Variant:
     """Copy a variant's files into the draft, and return its entry in the manifest."""
-    assert one.shipped is not None
-    files = (one.shipped.file, *one.shipped.companions)
-    for path in files:
-        shutil.copyfile(path, draft / "variants" / path.name)
-    main, *companions = (f"variants/{path.name}" for path in files)
+    main, companions = _copied(draft, "variants", one)
+    first = rule.first
+    if first is not None and one.first is not None:
+        file, beside = _copied(draft, "variants/first", one.first.frozen)
+        first = replace(first, file=file, companions=beside, px=one.first.px)
     return Variant(
         name=one.name,
         engine=one.slot.engine,
         precision=one.precision,
         file=main,
         isa=one.slot.isa,
-        fusion=fusion,
+        fusion=rule.fusion,
         thresholds=thresholds,
         target=one.target,
-        companions=tuple(companions),
+        companions=companions,
         execution=one.slot.execution,
+        first=first,
     )
+
+
+def _copied(draft: Path, folder: str, one: Frozen) -> tuple[str, tuple[str, ...]]:
+    assert one.shipped is not None
+    (draft / folder).mkdir(exist_ok=True)
+    files = (one.shipped.file, *one.shipped.companions)
+    for path in files:
+        shutil.copyfile(path, draft / folder / path.name)  # both variants of a cascade's second stage share its file
+    main, *companions = (f"{folder}/{path.name}" for path in files)
+    return main, tuple(companions)
 
 
 def write_evidence(draft: Path, name: str, created_at: str, evidence: Evidence) -> None:
@@ -135,6 +148,9 @@ def _inspector(bundle: Bundle, variant: Variant, one: Frozen) -> Inspector:
         return Inspector.open(bundle, variant=variant.name)
     assert one.shipped is not None
     judged = replace(variant, engine=one.shipped.judged_engine, file=str(one.shipped.judged_file.resolve()), isa=())
+    if variant.first is not None and one.looks_first.shipped is not None:
+        stand_in_file = str(one.looks_first.shipped.judged_file.resolve())
+        judged = replace(judged, first=replace(variant.first, file=stand_in_file))
     stand_in = replace(bundle, manifest=replace(bundle.manifest, variants=(judged,), preferred=judged.name))
     return Inspector.open(stand_in, variant=variant.name)
 
@@ -179,10 +195,11 @@ def write_golden_tensors(draft: Path, feed: Feed, frozen: Sequence[Frozen]) -> s
     return GOLDEN_TENSORS
 
 
-def golden_feed(draft: Path, golden: Sequence[tuple[Mapping[str, tuple[str, ...]], Item]], px: int) -> Feed:
-    """Return the golden photos as one feed, ``uint8 (n, px, px, 3)``."""
-    paths = [draft / name for by_view, _ in golden for names in by_view.values() for name in names]
-    return {"photo": prepare([path.read_bytes() for path in paths], px, [path.name for path in paths])}
+def golden_feed(draft: Path, golden: Sequence[tuple[Mapping[str, tuple[str, ...]], Item]], spec: ModelSpec) -> Feed:
+    """Return the golden photos of a model's views as one feed, ``uint8 (n, px, px, 3)``."""
+    shown = [(view, draft / name) for by_view, _ in golden for view, names in by_view.items() for name in names]
+    parts = [region_of(view, spec.views, spec.regions) for view, _ in shown]
+    return {"photo": prepare([path.read_bytes() for _, path in shown], spec.px, [p.name for _, p in shown], parts)}
 
 
 def finish(draft: Path, manifest: BundleManifest, out: Path) -> Bundle:

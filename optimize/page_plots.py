@@ -115,12 +115,12 @@ def pareto(panels: Mapping[str, Sequence[Point]]) -> str:
             )
         axes.set_xlim(left=0, right=max(p.latency_ms for p in points) * 1.15)
         axes.set_ylim(bottom=0, top=max(p.risk for p in points) * 1.25 or 1)
-        axes.set_xlabel("p50 in ms on the machine that built it")
+        axes.set_xlabel("ms a photo on the machine that built it")
         axes.set_ylabel(axis)
         axes.grid(visible=True, lw=0.6)
     cells[-1].legend(loc="upper left", bbox_to_anchor=(1.03, 1.02), fontsize=8, labelspacing=0.7)
     figure.subplots_adjust(left=0.65 / width, right=1 - 2.2 / width, top=0.96, bottom=0.15, wspace=0.24)
-    return _svg(figure, f"{' and '.join(panels)} against p50 latency, one point a variant", "pareto")
+    return _svg(figure, f"{' and '.join(panels)} against latency, one point a variant", "pareto")
 
 
 def _marks() -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from optimize.wording import (
     budget_text,
     confidence_text,
     execution_mark,
+    first_stage_text,
     kernels_text,
     megabytes,
     missed_text,
@@ -30,7 +31,9 @@ def variants_table(evidence: Evidence) -> Markup:
             _state(one, evidence.preferred),
             f"{one.target}, {one.engine}, {one.precision}",
             megabytes(one.size_bytes),
-            "-" if one.latency is None else f"{one.latency.p50_us / 1000:.2f} ms",
+            "-"
+            if one.latency is None
+            else f"{one.latency.p50_us / 1000:.2f} ms{' (mean)' if one.latency.mean else ''}",
             ratio_text(one.latency, one.name),
             kernels_text(one),
             *_judgement(one, evidence),
@@ -40,6 +43,8 @@ def variants_table(evidence: Evidence) -> Markup:
     caption = (
         "Variants: times are medians of interleaved runs of one photo or feed on the machine that built the bundle"
     )
+    if any(one.latency and one.latency.mean for one in evidence.variants):
+        caption += "; a cascade's is the mean over items, as its second network looks at some of them only"
     if evidence.claims:
         caption += f"; bounds of missed rates hold with {confidence_text(evidence.claims)}"
     return table(caption, header, rows, ("", "", "figure", "figure", "", "", "", ""))
@@ -56,6 +61,7 @@ def gates(evidence: Evidence) -> Markup:
         title = join(f"{one.name}: ", _state(one, evidence.preferred))
         made = [f"ranges by {one.calibration}"] if one.calibration else []
         made += [f"needs {', '.join(one.isa)}"] if one.isa else []
+        made += [first_stage_text(one.first)] if one.first else []
         made += [f"kept in float: {', '.join(one.excluded)}"] if one.excluded else []
         parts += [heading(title), paragraph("; ".join(made), "note") if made else Markup("")]
         parts.append(

@@ -65,10 +65,17 @@ def build(recipe: Recipe, *, now: datetime, progress: StepProgress) -> tuple[Bun
             progress=progress,
             deadline_s=None if budget_s is None else started_s + budget_s,
         )
+        if recipe.escalate is not None and dataset is None:
+            raise Unsupported(
+                f"--escalate {recipe.escalate}: a cascade decides about items; give labelled ones with --data"
+            )
         if model.kind == "authenticator" and dataset is not None:
             spent = frozenset(i for b in recipe.budget.after for i in read_evidence(open_bundle(Path(b))).certified_on)
             listing = _listing(recipe, model, dataset)
-            return build_by_risk(model, dataset, listing, recipe, spent, bench, now)
+            if recipe.escalate is None:
+                return build_by_risk(model, None, dataset, listing, recipe, spent, bench, now)
+            large = _open(replace(recipe, source=recipe.escalate, name=model.spec.name), dataset, cache)
+            return build_by_risk(large, model, dataset, listing, recipe, spent, bench, now)
         if recipe.samples is None:
             raise Unsupported(_what_is_needed(model))
         return build_by_fidelity(model, Path(recipe.samples), recipe, bench, now)

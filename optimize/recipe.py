@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optimize.targets.target import TARGETS
+from runtime.contracts.bundle import MAX_PX, MIN_PX
 from runtime.contracts.codec import decode
 from runtime.contracts.errors import Unsupported, Untrusted
+from runtime.contracts.records import check_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class Recipe:
     Attributes:
         source: MODEL folder from ``finetune``, or what ``optimize.sources`` takes.
         out: the bundle's folder, new or empty.
+        escalate: the large model of a cascade, which looks at what the source is not sure of.
         data: datasets of labelled items, united.
         samples: inputs for a model that is no authenticator: ``.npz``, a folder of them, or a folder of photos.
         targets: what to compile for.
@@ -88,6 +91,7 @@ class Recipe:
 
     source: str
     out: str
+    escalate: str | None = None
     data: tuple[str, ...] = ()
     samples: str | None = None
     targets: tuple[str, ...] = ("x86",)
@@ -142,12 +146,22 @@ def check_recipe(data: object, what: str) -> Recipe:
         )
     if not 0.0 <= budget.prevalence < 1.0:
         raise Unsupported(f"{what}: budget.prevalence: expected 0 to less than 1, got {budget.prevalence:g}")
-    if search.calibration_photos < 8 or (search.workers is not None and search.workers < 1):
-        raise Unsupported(f"{what}: expected at least 8 calibration photos and 1 worker")
+    for name, count, fewest, greatest in (
+        ("search.calibration_photos", search.calibration_photos, 8, 1_000_000),
+        ("search.workers", 1 if search.workers is None else search.workers, 1, 256),
+        ("input.px", MIN_PX if recipe.input.px is None else recipe.input.px, MIN_PX, MAX_PX),
+    ):
+        if not fewest <= count <= greatest:
+            raise Unsupported(f"{what}: {name}: expected {fewest} to {greatest}, got {count}")
+    if recipe.name is not None:
+        check_name(recipe.name, "the bundle's name")
     unknown = [target for target in recipe.targets if target not in TARGETS]
     if unknown or not recipe.targets or len(set(recipe.targets)) != len(recipe.targets):
         raise Unsupported(f"{what}: targets: expected distinct ones of {', '.join(TARGETS)}, got {recipe.targets}")
     for name, values in (("input.mean", recipe.input.mean), ("input.std", recipe.input.std)):
         if values is not None and (len(values) != 3 or (name == "input.std" and min(values) <= 0)):
-            raise Unsupported(f"{what}: {name}: expected three positive numbers for R, G and B in 0 to 255")
+            positive = "positive " if name == "input.std" else ""
+            raise Unsupported(
+                f"{what}: {name}: expected three {positive}numbers for R, G and B on the scale 0 to 255, got {values}"
+            )
     return recipe

@@ -9,6 +9,7 @@ from optimize.wording import (
     budget_text,
     certificate_text,
     confidence_text,
+    first_stage_text,
     latency_text,
     megabytes,
     number,
@@ -36,6 +37,8 @@ def headline(evidence: Evidence) -> dict[str, float]:
     figures: dict[str, float] = {}
     if variant.latency is not None:
         figures["latency_p50_us"] = variant.latency.p50_us
+    if variant.first is not None:
+        figures["decided_by_first_stage"] = variant.first.decided
     if variant.fidelity is not None:
         figures["cosine"] = variant.fidelity.cosine
     if variant.decision is None:
@@ -114,13 +117,16 @@ def _variant_lines(variant: VariantEvidence, evidence: Evidence) -> Iterator[str
         f"  {variant.name}: {state(variant, evidence.preferred)}; {variant.target}, {variant.precision}, "
         f"{megabytes(variant.size_bytes)}, {latency_text(variant.latency)}{kernels}"
     )
+    if variant.first is not None:
+        yield f"    cascade  {first_stage_text(variant.first)}"
     for reason in variant.reasons:
         yield f"    because  {reason}"
     passed = [gate.gate for gate in variant.gates if gate.passed]
     if passed:
         yield f"    passed   {', '.join(passed)}"
     if variant.latency is not None and variant.latency.baseline != variant.name:
-        yield f"    takes    {ratio_text(variant.latency, variant.name)} (medians, interleaved)"
+        how = "mean over items" if variant.latency.mean else "medians, interleaved"
+        yield f"    takes    {ratio_text(variant.latency, variant.name)} ({how})"
     if variant.fidelity is not None and evidence.judged_by == "fidelity":
         found = variant.fidelity
         yield f"    outputs  cosine {found.cosine:.5f}, relative error {found.relative_error:.2%}, n = {found.inputs}"

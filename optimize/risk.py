@@ -16,6 +16,9 @@ from scipy import special
 
 Scores = npt.NDArray[np.float64]
 
+MAX_FALSE_SUSPECTS = 0.01
+"""Share of the calibrate split's genuine items that ``suspect_from`` may flag; suspects go to a human anyway."""
+
 _STEPS_BELOW = (4.0, 3.0, 2.0, 1.5, 1.0, 0.5)
 
 
@@ -158,6 +161,14 @@ def ladder(counterfeit_scores: Scores, max_missed: float) -> tuple[float, ...]:
     below = [1 / (1 + math.exp(-(least - step))) for step in _STEPS_BELOW]
     reach = min(math.floor(1.5 * max_missed * ordered.size) + 1, ordered.size)
     return tuple(sorted({*below, *(float(score) for score in ordered[:reach])}))
+
+
+def suspect_from(genuine_scores: Scores, authentic_below: float) -> float:
+    """Return the lowest threshold, at least 0.5 and ``authentic_below``, that flags at most 1 % of genuine items."""
+    ordered = np.sort(genuine_scores)
+    allowed = int(MAX_FALSE_SUSPECTS * ordered.size)
+    edge = float(np.nextafter(ordered[ordered.size - 1 - allowed], 2.0)) if ordered.size else 1.0
+    return min(max(edge, 0.5, authentic_below), 1.0)
 
 
 def certify(

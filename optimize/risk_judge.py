@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from calibration_data.dataset import Item
 from optimize.colour import ColourStatistics
 from optimize.compiling import tool_versions
-from optimize.decisions import Decided, Scored, decide_cross_fitted, decide_split, evaluate_items
+from optimize.decisions import Decided, decide_cross_fitted, decide_split, evaluate_items
 from optimize.evidence import Claims, Decision, GroupClaim, Regressions, ReportedItem, ReviewClaim
 from optimize.freezing import Frozen
 from optimize.listing import DecidedListing
@@ -22,9 +22,11 @@ from optimize.model import ModelSpec
 from optimize.recipe import BudgetRecipe
 from optimize.risk import Budget, admit_groups, genuine_needed, review_bound, upper_bound
 from optimize.roles import Roles
+from optimize.rule import Scored
 from optimize.scoring import Row, photos_of, score_photos
 from optimize.search import Workbench
 from runtime.contracts.bundle import ANY_VIEW
+from runtime.contracts.codec import encode
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported
 from runtime.engine import load_network
@@ -63,33 +65,44 @@ def divide(variants: int, roles: Roles, budget: BudgetRecipe) -> Claims:
 
 
 def score(frozen: Sequence[Frozen], spec: ModelSpec, roles: Roles, bench: Workbench) -> list[Row]:
-    """Decode every photo once and run it through every variant; a row's last output is its colour statistics.
+    """Decode every photo once and run it through what looks first in every variant.
+
+    Returns:
+        Rows with one output a variant: its own, or its first stage's if it is a cascade, whose second stage is a
+        variant by itself. The last output is the photo's colour statistics.
 
     Raises:
         Unsupported: a photo does not decode.
     """
 
     def make(draft: Path) -> None:
-        networks = [load_network(one.scored.judged_engine, one.scored.judged_file, 1) for one in frozen]
+        networks = [
+            (load_network(compiled.judged_engine, compiled.judged_file, 1), px)
+            for compiled, px in ((one.looks_first.scored, side) for one, side in zip(frozen, sides, strict=True))
+        ]
         rows = score_photos(
-            [*networks, ColourStatistics()],
+            [*networks, (ColourStatistics(), spec.px)],
             roles.scored,
             spec.views,
-            spec.px,
+            spec.regions,
             lambda done, total: bench.progress("score items", done, total),
         )
         outputs = {str(place): np.stack([row.outputs[place] for row in rows]) for place in range(len(networks) + 1)}
         np.savez(draft / "outputs.npz", allow_pickle=False, **outputs)
         (draft / "rows.json").write_text(json.dumps([(row.item_id, row.view) for row in rows]))
 
+    sides = [one.first.px if one.first else spec.px for one in frozen]
     photos = [
         [item.item_id, photo.view, sha256_hex(photo.path.read_bytes())]
         for item, photo in photos_of(roles.scored, spec.views)
     ]
     key = {
-        "variants": [[one.digest, one.scored.judged_engine] for one in frozen],
+        "variants": [
+            [one.looks_first.digest, one.looks_first.scored.judged_engine, px]
+            for one, px in zip(frozen, sides, strict=True)
+        ],
         "photos": sha256_hex(json.dumps(photos).encode()),
-        "px": spec.px,
+        "input": encode(spec.input),
         "tools": dict(tool_versions()),
     }
     folder = bench.cache.step("score", key, make)
@@ -113,7 +126,7 @@ def judge(
     """Set every variant's thresholds from its own scores, and test them on items that chose nothing.
 
     Args:
-        frozen: in the order of the rows' outputs; a float variant first where there is one.
+        frozen: in the order of the rows' outputs.
         rows: from ``score``.
         spec: of the model.
         roles: of the items.
@@ -124,10 +137,14 @@ def judge(
         Unsupported: a score is not finite.
     """
     claims = divide(len(frozen), roles, budget)
+    looked = {one.name: gather(rows, place, spec, roles) for place, one in enumerate(frozen)}
     decided = {
-        one.name: _decide(gather(rows, place, spec, roles), spec, roles, claims) for place, one in enumerate(frozen)
+        one.name: _decide(
+            _escalated(looked[one.name], looked[one.slot.name]) if one.first else looked[one.name], spec, roles, claims
+        )
+        for one in frozen
     }
-    reference = next((decided[one.name] for one in frozen if one.slot.baseline is None), None)
+    reference = next((decided[one.name] for one in frozen if one.precision == "float32" and one.first is None), None)
     decisions = {
         name: _evidence(found, reference if found is not reference else None, roles, claims, listing)
         for name, found in decided.items()
@@ -136,7 +153,7 @@ def judge(
 
 
 def gather(rows: Sequence[Row], index: int, spec: ModelSpec, roles: Roles) -> dict[str, Scored]:
-    """Gather one variant's logits by item, from the block of columns that may judge the item.
+    """Gather one output's logits by item, from the block of columns that may judge the item.
 
     Raises:
         Unsupported: a logit is not finite.
@@ -161,6 +178,11 @@ def gather(rows: Sequence[Row], index: int, spec: ModelSpec, roles: Roles) -> di
         )
         for item in roles.scored
     }
+
+
+def _escalated(first: Mapping[str, Scored], second: Mapping[str, Scored]) -> dict[str, Scored]:
+    """Put a cascade's stages together: what its second one saw, and beside it what the first one did."""
+    return {item_id: replace(item, first=first[item_id].logits) for item_id, item in second.items()}
 
 
 def reported(roles: Roles) -> tuple[ReportedItem, ...]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from optimize.scoring import chunks
 from optimize.sources.imported import PHOTO
+from runtime.contracts.bundle import Region
 from runtime.preprocess import prepare
 
 Feed = Mapping[str, npt.NDArray[np.generic]]
@@ -66,11 +67,12 @@ def write_samples(folder: Path, feeds: Iterable[Feed]) -> Samples:
     return Samples(folder=folder, feeds=count, rows=rows, digest=digest.hexdigest())
 
 
-def photo_feeds(paths: Sequence[Path], px: int) -> Iterator[Feed]:
-    """Decode photos, ``CHUNK`` a feed.
+def photo_feeds(paths: Sequence[Path], px: int, regions: Sequence[Region | None] | None = None) -> Iterator[Feed]:
+    """Decode photos, ``CHUNK`` a feed, each cut to its region where it has one.
 
     Raises:
         Unsupported: a photo does not decode; the message names its file.
     """
-    for chunk in chunks(paths):
-        yield {PHOTO: prepare([path.read_bytes() for path in chunk], px, [str(path) for path in chunk])}
+    for chunk in chunks(list(zip(paths, regions or [None] * len(paths), strict=True))):
+        data, names = [path.read_bytes() for path, _ in chunk], [str(path) for path, _ in chunk]
+        yield {PHOTO: prepare(data, px, names, [region for _, region in chunk])}

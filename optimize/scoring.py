@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration_data.dataset import Item, Photo
+from optimize.regions import Regions, region_of
 from runtime.contracts.bundle import ANY_VIEW
-from runtime.preprocess import prepare
+from runtime.preprocess import Pixels, prepare_into
 
 CHUNK = 8
 """Photos a batch: enough to keep an engine busy, few enough to keep memory flat."""
@@ -46,19 +47,21 @@ def photos_of(items: Sequence[Item], views: Sequence[str]) -> list[tuple[Item, P
 
 
 def score_photos(
-    networks: Sequence[Scorer],
+    networks: Sequence[tuple[Scorer, int]],
     items: Sequence[Item],
     views: Sequence[str],
-    px: int,
+    regions: Regions,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Run the items' photos of these views through every network.
+    """Run the items' photos of these views through every network, as a station does.
+
+    A photo is decoded once, at the scale that the largest network wants, and gives one row for each size of input.
 
     Args:
-        networks: loaded with one thread each; chunks run in parallel.
+        networks: each with the side of its input in pixels; loaded with one thread each, as chunks run in parallel.
         items: in any order.
         views: of the model; photos of others are passed over, as at a station.
-        px: side of the networks' input.
+        regions: the part of each view's photos that the networks look at.
         progress: called with (photos done, photos in all).
 
     Raises:
@@ -68,8 +71,12 @@ def score_photos(
     rows: list[Row] = []
 
     def run(chunk: list[tuple[Item, Photo]]) -> list[Row]:
-        batch = prepare([photo.path.read_bytes() for _, photo in chunk], px, [str(photo.path) for _, photo in chunk])
-        outputs = [network.run(batch) for network in networks]
+        batches = {px: np.empty((len(chunk), px, px, 3), np.uint8) for _, px in networks}
+        for i, (_, photo) in enumerate(chunk):
+            rows_of_it: list[Pixels] = [batch[i] for batch in batches.values()]
+            region = region_of(photo.view, views, regions)
+            prepare_into(rows_of_it, photo.path.read_bytes(), str(photo.path), region)
+        outputs = [network.run(batches[px]) for network, px in networks]
         return [
             Row(item_id=item.item_id, view=photo.view, outputs=tuple(output[i] for output in outputs))
             for i, (item, photo) in enumerate(chunk)

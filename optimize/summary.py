@@ -20,9 +20,11 @@ def what_it_is(name: str, evidence: Evidence) -> str:
         if evidence.judged_by == "risk"
         else "is no authenticator: it decides nothing, only its outputs were compared with the float model's"
     )
+    chosen = evidence.variant(evidence.preferred)
+    two = f", which asks a second network about {1 - chosen.first.decided:.0%} of items" if chosen.first else ""
     return (
         f"{name} {kind}; {len(inside)} of the {len(evidence.variants)} variants that were compiled or tried are in the "
-        f"bundle (for {targets}), and {evidence.preferred} is preferred: {evidence.preferred_because}."
+        f"bundle (for {targets}), and {evidence.preferred}{two} is preferred: {evidence.preferred_because}."
     )
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from calibration_data.dataset import Item
-from optimize.backbone import EMBEDDING, PX, Embedder
+from optimize.backbone import EMBEDDING, Embedder
 from optimize.head import Head
+from optimize.regions import region_of
 from optimize.scoring import CHUNK, Progress, photos_of
-from runtime.contracts.bundle import ANY_VIEW
+from runtime.contracts.bundle import ANY_VIEW, InputSpec
 from runtime.preprocess import prepare
 
 _BATCH = 32
@@ -20,11 +21,26 @@ _LEARNING_RATE = 3e-4
 
 
 def train_tail(
-    embedder: Embedder, items: Sequence[Item], views: Sequence[str], seed: int, epochs: int, progress: Progress | None
+    embedder: Embedder,
+    items: Sequence[Item],
+    views: Sequence[str],
+    wanted: InputSpec,
+    seed: int,
+    epochs: int,
+    progress: Progress | None,
 ) -> Head:
     """Train the embedder's tail in place, together with a head, by cross-entropy with Adam.
 
     Batch normalisation keeps its ImageNet statistics: batches are small.
+
+    Args:
+        embedder: loaded for photos of this side.
+        items: to train on.
+        views: columns of the head.
+        wanted: side of the photos, and the part of them that the model looks at.
+        seed: of weights and order.
+        epochs: over all photos.
+        progress: called with (photos done, photos in all).
 
     Returns:
         The trained head, one column a view.
@@ -37,8 +53,10 @@ def train_tail(
     activations: list[torch.Tensor] = []
     with torch.inference_mode():
         for start in range(0, len(photos), CHUNK):
-            chunk = [photo.path for _, photo in photos[start : start + CHUNK]]
-            batch = prepare([path.read_bytes() for path in chunk], PX, [str(path) for path in chunk])
+            chunk = [photo for _, photo in photos[start : start + CHUNK]]
+            data, names = [photo.path.read_bytes() for photo in chunk], [str(photo.path) for photo in chunk]
+            parts = [region_of(photo.view, views, wanted.regions) for photo in chunk]
+            batch = prepare(data, wanted.px, names, parts)
             activations.append(embedder.stem(torch.from_numpy(batch)).to(torch.float16))
             if progress:
                 progress(start + len(chunk), steps)

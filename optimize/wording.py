@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from optimize.evidence import Claims, Latency, ListingEvidence, VariantEvidence
+from optimize.evidence import Claims, FirstStageEvidence, Latency, ListingEvidence, VariantEvidence
 from optimize.risk import Certificate, Rate, upper_bound
 
 _MOST_NAMES = 6
@@ -84,7 +84,21 @@ def state(variant: VariantEvidence, preferred: str) -> str:
 
 def latency_text(found: Latency | None) -> str:
     """Say how long one photo or feed takes, or that it was not timed."""
-    return "not timed" if found is None else f"p50 {found.p50_us / 1000:.2f} ms, p90 {found.p90_us / 1000:.2f} ms"
+    if found is None:
+        return "not timed"
+    what = "mean" if found.mean else "p50"
+    return f"{what} {found.p50_us / 1000:.2f} ms, p90 {found.p90_us / 1000:.2f} ms"
+
+
+def first_stage_text(first: FirstStageEvidence) -> str:
+    """Say what looks first in a cascade, what it is sure of, and how many items it decides alone."""
+    time = "not timed" if first.p50_us is None else f"p50 {first.p50_us / 1000:.2f} ms"
+    return (
+        f"a first network ({first.px} px, {first.precision}, {megabytes(first.size_bytes)}, {time}) is sure below "
+        f"{first.sure_below:.4f} and from {first.sure_from:.4f}: it decides {first.decided:.1%} of the certify items "
+        f"alone (genuine {rate_text(first.genuine)}, counterfeit {rate_text(first.counterfeit)}); the second one looks "
+        "at the others, and counts for these alone in a photo's mean time"
+    )
 
 
 def ratio_text(found: Latency | None, name: str) -> str:

@@ -47,11 +47,12 @@ def require() -> None:
 
 
 def unavailable(slot: Slot) -> str | None:
-    """Tell whether a slot can only be judged on a GPU: INT8 may be slower than FP16 there."""
-    missing = gpu_missing()
-    if slot.name != INT8 or missing is None:
+    """Tell that INT8 is not judged here: it may be slower than FP16, and nothing here times an engine on a GPU."""
+    if slot.name != INT8:
         return None
-    return f"latency: {missing}, and there INT8 wins only by measurement; {FP16} is the default"
+    return f"latency: {gpu_missing() or 'nothing here times an engine on a GPU'}, and there INT8 wins only by " + (
+        f"measurement; {FP16} is the default"
+    )
 
 
 def compile(slot: Slot, plan: Plan, inputs: Inputs, folder: Path) -> Compiled:  # noqa: A001 - the port's word

@@ -53,6 +53,35 @@ def model(goods_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pair(goods_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small and a large MODEL folder of the goods, both of which look at a part of the logo.
+
+    Eighteen items teach a network of 64 px nothing, so there are a few more to train on.
+    """
+    more, found = tmp_path_factory.mktemp("more") / "goods", []
+    generate(more, items=48, seed=8, difficulty=0.0, counterfeit_share=0.5, photo_px=224, workers=default_workers())
+    taught = [dataclasses.replace(item, item_id=f"more-{item.item_id}", split="train") for item in load(more).items]
+    write_items(more, taught)
+    for px in (64, 192):
+        folder = tmp_path_factory.mktemp(f"px{px}") / "model"
+        run = touchstone_optimize(
+            *("finetune", "--data", goods_folder, "--data", more, "--out", folder, "--name", f"goods-{px}"),
+            *("--px", px, "--region", "logo=0.05,0.05,0.9,0.9"),
+        )
+        assert run.code == 0, run.err
+        found.append(folder)
+    return found[0], found[1]
+
+
+@pytest.fixture(scope="session")
+def cascade(pair: tuple[Path, Path], goods_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A bundle whose variants are the large model alone, and cascades of both."""
+    small, large = pair
+    folder = tmp_path_factory.mktemp("cascade")
+    return build(small, goods_folder, folder, "--escalate", large, "--max-missed", 0.3)
+
+
+@pytest.fixture(scope="session")
 def proved(model: Path, goods_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """A bundle whose budget is so large that 16 counterfeits prove it."""
     return build(model, goods_folder, tmp_path_factory.mktemp("proved"), "--max-missed", 0.3)

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from optimize import gate
-from optimize.decisions import Decided, Scored, decide_split, evaluate_items
+from optimize.decisions import Decided, decide_split, evaluate_items
 from optimize.evidence import (
     CandidateEvidence,
     Claims,
@@ -28,6 +28,7 @@ from optimize.evidence import (
 )
 from optimize.kernels import Coverage
 from optimize.risk import Budget, certify, genuine_needed, review_bound, upper_bound
+from optimize.rule import Scored
 from optimize.sources.imported import Parity
 from runtime.contracts.bundle import (
     ANY_VIEW,

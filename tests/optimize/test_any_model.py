@@ -49,6 +49,9 @@ def refused(source: object, samples: Path, out: Path, *options: object) -> str:
     return run.err.splitlines()[-1]
 
 
+LENIENT = ("--min-cosine", 0.1, "--workers", 1)
+
+
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_a_network_of_tensors_is_built_and_agrees_with_itself(
     make: Callable[[], tuple[onnx.ModelProto, Arrays]], tmp_path: Path
@@ -70,10 +73,11 @@ def test_a_classifier_of_photos_is_judged_on_photos_that_it_was_not_calibrated_o
     assert (
         found.evidence.provenance["calibration_samples_sha256"] != found.evidence.provenance["judging_samples_sha256"]
     )
-    for variant in found.evidence.variants:
-        if variant.accepted:
-            assert variant.fidelity is not None
-            assert variant.fidelity.inputs == 6
+    accepted = [variant for variant in found.evidence.variants if variant.accepted]
+    assert accepted
+    for variant in accepted:
+        assert variant.fidelity is not None
+        assert variant.fidelity.inputs == 6
     assert "ImageNet" in " ".join(found.evidence.source.notes)  # the normalisation was assumed, and that is said
     with pytest.raises(Unsupported, match="only the fidelity of its outputs was judged, so it decides nothing"):
         Inspector.open(found.bundle)
@@ -91,12 +95,16 @@ def test_a_network_that_is_quantised_already_is_passed_through_to_the_gates(tmp_
     assert "only 0 of 0 kernels run in integers after optimisation" in text
 
 
-def test_a_model_that_does_not_keep_its_outputs_is_refused_with_its_cosine(photos: Path, tmp_path: Path) -> None:
-    found = build(save(classifier(), tmp_path / "net.onnx"), photos, tmp_path / "b", "--min-cosine", 1.0)
-    for variant in found.evidence.variants:
-        if variant.precision == "int8" and variant.fidelity is not None:
-            assert not variant.accepted
-            assert "; 1.0 is needed" in " ".join(variant.reasons)
+def test_int8_is_compared_with_its_float_also_where_that_is_too_large(photos: Path, tmp_path: Path) -> None:
+    path = save(classifier(20_000), tmp_path / "net.onnx")
+    sizes = {one.precision: one.size_bytes for one in build(path, photos, tmp_path / "a", *LENIENT).evidence.variants}
+    limit_mb = (sizes["float32"] + sizes["int8"]) / 2 / 1e6
+    run = touchstone_optimize(
+        "build", path, "--samples", photos, "--out", tmp_path / "b", *LENIENT, "--max-size-mb", limit_mb
+    )
+    said = run.out + run.err
+    assert "ort-cpu-float32: size: " in said or "ort-cpu-float32: REFUSED" in said, said
+    assert "times as long as ort-cpu-float32" in said or "of ort-cpu-float32 (medians" in said
 
 
 def test_a_file_that_is_too_large_is_refused(photos: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def notes(banknotes: Path) -> Dataset:
 @pytest.fixture(scope="module")
 def colour_baseline(notes: Dataset) -> float:
     fold_of = folds(notes.items, k=FOLDS, seed=7)
-    rows = score_photos([ColourStatistics()], notes.items, notes.views, 224)
+    rows = score_photos([(ColourStatistics(), 224)], notes.items, notes.views, {})
     sides = [
         ([i for i, own in fold_of.items() if own != fold], [i for i, own in fold_of.items() if own == fold])
         for fold in range(FOLDS)

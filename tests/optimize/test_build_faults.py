@@ -106,6 +106,7 @@ def test_a_full_disk_is_named_and_nothing_half_done_stays(
         _, err = process.communicate(timeout=120)
     assert process.returncode == 2, err
     assert "No space left on device" in err.splitlines()[-1]
+    assert "free some space there" in err.splitlines()[-1]
     assert "Traceback" not in err
     assert not (tmp_path / "bundle").exists()
     assert [path for path in (small_disk / "cache").iterdir() if path.name.endswith(".tmp")] == []

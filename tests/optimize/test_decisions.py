@@ -6,17 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from optimize.decisions import (
-    MAX_FALSE_SUSPECTS,
-    Scored,
-    decide_cross_fitted,
-    decide_split,
-    evaluate_items,
-    fit_fusion,
-    probabilities,
-    suspect_from,
-)
-from optimize.risk import Budget, p_value
+from optimize.decisions import decide_cross_fitted, decide_split, evaluate_items
+from optimize.risk import MAX_FALSE_SUSPECTS, Budget, p_value, suspect_from
+from optimize.rule import Rule, Scored, fit_fusion, probabilities
 from runtime.contracts.bundle import ANY_VIEW, Thresholds
 from runtime.policy import fuse
 
@@ -58,7 +50,7 @@ def test_a_fusion_weighs_the_view_that_tells_more() -> None:
 def test_a_fusion_is_calibrated() -> None:
     fusion = fit_fusion(items(1500, 1500, 1, {"logo": 1.5, "stitching": 1.0}), VIEWS)
     fresh = items(1500, 1500, 2, {"logo": 1.5, "stitching": 1.0})
-    p = probabilities(fresh, fusion)
+    p = probabilities(fresh, Rule(fusion=fusion))
     positive = np.array([item.positive for item in fresh])
     for low in (0.0, 0.2, 0.4, 0.6, 0.8):
         inside = (p >= low) & (p < low + 0.2)
@@ -82,13 +74,15 @@ def test_exchangeable_views_get_the_one_weight() -> None:
 
 def test_an_item_that_lacks_a_view_counts_as_reviewed_not_as_accepted() -> None:
     fusion = fit_fusion(items(50, 50, 1), VIEWS)
-    assert probabilities([Scored(item_id="x", positive=True, logits={"logo": [-9.0]})], fusion).tolist() == [1.0]
+    assert probabilities(
+        [Scored(item_id="x", positive=True, logits={"logo": [-9.0]})], Rule(fusion=fusion)
+    ).tolist() == [1.0]
 
 
 def test_the_build_and_the_station_compute_the_same_probability() -> None:
     scored = items(20, 20, 1)
     fusion = fit_fusion(scored, VIEWS)
-    assert probabilities(scored, fusion).tolist() == [fuse(item.logits, fusion) for item in scored]
+    assert probabilities(scored, Rule(fusion=fusion)).tolist() == [fuse(item.logits, fusion) for item in scored]
 
 
 def test_a_split_that_can_prove_the_budget_sets_thresholds_that_hold_it() -> None:
@@ -98,7 +92,7 @@ def test_a_split_that_can_prove_the_budget_sets_thresholds_that_hold_it() -> Non
     assert decided.certificate.n == 200
     assert decided.thresholds.authentic_below == decided.certificate.threshold > 0
     assert decided.thresholds.suspect_from >= 0.5
-    p = probabilities(certify_on, decided.fusion)
+    p = probabilities(certify_on, decided.rule)
     missed = sum(
         one < decided.thresholds.authentic_below and item.positive for one, item in zip(p, certify_on, strict=True)
     )
@@ -113,7 +107,7 @@ def test_the_certify_split_chooses_nothing() -> None:
     """Other certify items may shorten the ladder, but never move a rung, the fusion or ``suspect_from``'s scores."""
     calibrate, evaluate = items(150, 150, 1), items(30, 30, 3)
     one, other = (decide_split(calibrate, items(200, 200, seed), evaluate, VIEWS, TWO_PERCENT) for seed in (2, 9))
-    assert one.fusion == other.fusion
+    assert one.rule == other.rule
     assert one.probabilities == other.probabilities
     common = min(len(one.certificate.rungs), len(other.certificate.rungs))
     assert [rung.threshold for rung in one.certificate.rungs[:common]] == [
@@ -156,7 +150,7 @@ def test_cross_fitting_judges_every_item_by_the_other_folds() -> None:
         for item in scored:
             if item.fold == fold:
                 assert decided.probabilities[item.item_id] == fuse(item.logits, others)
-    assert decided.fusion == fit_fusion(scored, VIEWS)
+    assert decided.rule.fusion == fit_fusion(scored, VIEWS)
 
 
 def test_cross_fitting_does_not_let_an_outlier_vouch_for_itself() -> None:
@@ -200,7 +194,7 @@ def test_what_is_missed_is_what_the_certificate_counts_and_no_genuine_item() -> 
         items(300, 500, 2, {"logo": 2.0, "stitching": 2.0}),
     )
     decided = decide_split(calibrate, certify_on, items(20, 20, 3), VIEWS, LOOSE)
-    p = dict(zip([item.item_id for item in certify_on], probabilities(certify_on, decided.fusion), strict=True))
+    p = dict(zip([item.item_id for item in certify_on], probabilities(certify_on, decided.rule), strict=True))
     below = {item.item_id for item in certify_on if p[item.item_id] < decided.thresholds.authentic_below}
     positive = {item.item_id for item in certify_on if item.positive}
     assert decided.missed == below & positive
@@ -224,7 +218,7 @@ def test_a_group_that_fails_stops_the_ladder_for_all() -> None:
     assert grouped.thresholds.authentic_below == 0.0
     assert (grouped.missed, grouped.reviewed) == (frozenset(), 300)
     assert grouped.groups == {"Acme": (600, 0), "Globex": (40, 0)}
-    assert alone.fusion == grouped.fusion
+    assert alone.rule == grouped.rule
 
 
 def test_items_of_no_group_count_overall_only() -> None:

@@ -164,20 +164,30 @@ def test_size_holds_the_users_limit_and_the_float_variants() -> None:
 
 
 def test_latency_is_judged_by_the_lower_end_of_the_interval() -> None:
-    assert latency(timed(1.02, 0.99), "timed").passed
-    refused = latency(timed(1.12, 1.01), "timed")
+    assert latency(timed(1.02, 0.99), "timed", "float").passed
+    refused = latency(timed(1.12, 1.01), "timed", "float")
     assert (refused.passed, refused.reason) == (
         False,
         "it takes 1.12 [1.01, 1.17] times as long as float: keep float",
     )
     itself = dataclasses.replace(timed(1.0, 1.0), ratio_high=1.0)
-    assert latency(itself, "timed") == Gate(gate="latency", passed=True, reason="it is the baseline of its engine")
+    assert latency(itself, "timed", None) == Gate(
+        gate="latency", passed=True, reason="it is the baseline of its engine"
+    )
+
+
+def test_a_variant_whose_float_was_not_timed_is_refused_for_want_of_a_comparison() -> None:
+    itself = dataclasses.replace(timed(1.0, 1.0), ratio_high=1.0, baseline="int8")
+    gate = latency(itself, "timed", "float")
+    assert (gate.passed, gate.reason) == (False, "float could not be timed, so nobody knows whether this is slower")
 
 
 def test_latency_that_nobody_took_has_failed_unless_nobody_claims_it() -> None:
-    assert latency(None, "timed") == Gate(gate="latency", passed=False, reason="it could not be timed on this machine")
+    assert latency(None, "timed", "float") == Gate(
+        gate="latency", passed=False, reason="it could not be timed on this machine"
+    )
     for execution, words in (("untimed", "not timed on target"), ("unverified", "built, execution unverified")):
-        gate = latency(None, execution)
+        gate = latency(None, execution, "float")
         assert gate.passed
         assert gate.reason == f"{words}; it claims no speed and is never preferred"
 

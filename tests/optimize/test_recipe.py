@@ -194,10 +194,24 @@ def test_a_value_out_of_its_range_is_refused_by_name(section: str, name: str, wr
         check_recipe(changed(section, **{name: wrong}), "build")
 
 
-@pytest.mark.parametrize("search", [{"calibration_photos": 7}, {"workers": 0}, {"workers": -2}])
-def test_too_few_photos_or_workers_are_refused(search: dict[str, object]) -> None:
-    with pytest.raises(Unsupported, match=r"^build: .*at least 8 calibration photos and 1 worker"):
-        check_recipe(changed("search", **search), "build")
+@pytest.mark.parametrize(
+    ("section", "name", "count", "expected"),
+    [
+        ("search", "calibration_photos", 7, "8 to "),
+        ("search", "workers", 0, "1 to 256"),
+        ("search", "workers", 100_000, "1 to 256"),
+        ("input", "px", 0, "16 to 4096"),
+        ("input", "px", 20_000, "16 to 4096"),
+    ],
+)
+def test_a_count_out_of_its_range_is_refused_by_name(section: str, name: str, count: int, expected: str) -> None:
+    with pytest.raises(Unsupported, match=rf"^build: {section}\.{name}: expected {expected}.*, got {count}$"):
+        check_recipe(changed(section, **{name: count}), "build")
+
+
+def test_a_name_that_cannot_be_one_is_refused() -> None:
+    with pytest.raises(Unsupported, match="the bundle's name"):
+        check_recipe({**changed("budget"), "name": "../x y"}, "build")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from calibration_data.dataset import Item, Photo
-from optimize.decisions import fit_fusion
 from optimize.freezing import Frozen
 from optimize.model import ModelSpec
 from optimize.recipe import BudgetRecipe
 from optimize.risk import Budget, items_needed, upper_bound
 from optimize.risk_judge import Judged, divide, gather, judge, reported
 from optimize.roles import Roles
+from optimize.rule import fit_fusion
 from optimize.scoring import Row
-from optimize.targets.target import Slot
+from optimize.targets.target import Precision, Slot
 from runtime.contracts.errors import Unsupported
 
 SPEC = ModelSpec(
@@ -43,13 +43,13 @@ def roles(certify: tuple[Item, ...]) -> Roles:
     return Roles(calibrate=side("cal", 100, 100), certify=certify, evaluate=side("eva", 30, 30), fold_of={})
 
 
-def frozen(name: str, baseline: str | None) -> Frozen:
-    slot = Slot(name=name, engine="onnxruntime", precision="float32", baseline=baseline)
+def frozen(name: str, baseline: str | None, precision: Precision) -> Frozen:
+    slot = Slot(name=name, engine="onnxruntime", precision=precision, baseline=baseline)
     return Frozen(
         name=name,
         target="x86",
         slot=slot,
-        precision="float32",
+        precision=precision,
         shipped=None,
         candidate=None,
         attempt=None,
@@ -59,7 +59,7 @@ def frozen(name: str, baseline: str | None) -> Frozen:
     )
 
 
-FLOAT, INT8 = frozen("float", None), frozen("int8", "float")
+FLOAT, INT8 = frozen("float", None, "float32"), frozen("int8", "float", "int8")
 
 
 def rows(given: Roles, *missed: frozenset[str]) -> list[Row]:
@@ -126,6 +126,21 @@ def test_what_the_variant_misses_and_float_does_not_is_listed_and_bounded_exactl
     assert regressions.upper_bound == upper_bound(2, 400, 1 - 0.9)
     assert found.decisions["int8"].certificate.misses == 3
     assert found.decisions["float"].certificate.misses == 1
+
+
+def test_an_int8_without_a_baseline_is_no_float_wherever_it_stands() -> None:
+    given = roles(side("cer", 200, 400))
+    lost, phone = frozenset({"cer-0003"}), frozen("mobile-int8", None, "int8")
+    budget = BudgetRecipe(max_missed=0.05, confidence=0.9)
+    for order in ([phone, FLOAT], [FLOAT, phone]):
+        missed = [lost if one is phone else frozenset() for one in order]
+        found = judge(order, rows(given, *missed), SPEC, given, budget, None).decisions
+        assert found["float"].regressions is None
+        regressions = found["mobile-int8"].regressions
+        assert regressions is not None
+        assert regressions.items == ("cer-0003",)
+    alone = judge([phone], rows(given, lost), SPEC, given, budget, None).decisions
+    assert alone["mobile-int8"].regressions is None
 
 
 def test_a_variant_that_misses_less_than_float_has_no_regressions() -> None:
@@ -211,4 +226,6 @@ def test_calibrate_alone_chooses_the_fusion() -> None:
     given = roles(side("cer", 50, 200))
     found = judged(given, BUDGET, frozenset())
     scored = gather(rows(given, frozenset()), 0, SPEC, given)
-    assert found.decided["float"].fusion == fit_fusion([scored[one.item_id] for one in given.calibrate], SPEC.views)
+    assert found.decided["float"].rule.fusion == fit_fusion(
+        [scored[one.item_id] for one in given.calibrate], SPEC.views
+    )

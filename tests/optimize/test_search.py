@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from optimize.search import FEEDS, Filled, Task, Workbench, search
 from optimize.step_cache import StepCache
 from optimize.targets import x86
 from optimize.targets.target import Inputs, Slot, load_target
+from runtime.contracts.durable import sha256_hex
 from tests.optimize.spoilt_network import SPOILT, spoilt_network
 from tests.optimize.targets.engine_networks import write_inputs
 
@@ -252,6 +254,8 @@ def test_a_file_that_its_engine_does_not_load_is_reported_and_never_frozen(
     assert before.attempt.compiled is not None
     torn = tmp_path / "cache" / before.attempt.compiled.file.relative_to(warm)
     torn.write_bytes(torn.read_bytes()[:100])
+    contents = torn.parent / "step.json"
+    contents.write_text(json.dumps(json.loads(contents.read_bytes()) | {torn.name: sha256_hex(torn.read_bytes())}))
     (found,) = search([task(inputs, reference)], bench(tmp_path / "cache"))
     assert found.candidate is not None
     assert before.candidate is not None

@@ -27,8 +27,8 @@ def test_training_the_last_block_ships_the_network_that_torch_trained(goods_fold
     assert spec.provenance["unfrozen_blocks"] == "1"
     assert len(spec.trained_on) == 6
 
-    embedder, untouched = backbone.load(1), backbone.load(1)
-    head = train_tail(embedder, load(data).items, spec.views, spec.seed, 3, None)
+    embedder, untouched = (backbone.load(backbone.BACKBONES["lite0"], spec.px, 1) for _ in range(2))
+    head = train_tail(embedder, load(data).items, spec.views, spec.input, spec.seed, 3, None)
     batch = prepare([photo.path.read_bytes() for item in few[:2] for photo in item.photos], spec.px)
     with torch.inference_mode():
         photos = torch.from_numpy(batch)

@@ -18,7 +18,7 @@ HERE = "tests.optimize.sources.test_backbone_as_source"
 
 
 def efficientnet() -> nn.Module:
-    return backbone.load()
+    return backbone.load(backbone.BACKBONES["lite0"], 224)
 
 
 def test_efficientnet_lite0_is_imported_with_its_own_normalisation(photos: list[Path], plain: SourceOptions) -> None:
@@ -26,7 +26,7 @@ def test_efficientnet_lite0_is_imported_with_its_own_normalisation(photos: list[
     assert (imported.kind, imported.px) == ("photos", 224)
     pixels = pixels_of(photos[:2], imported.px)
     with torch.no_grad():
-        expected = backbone.load()(torch.from_numpy(pixels)).numpy()
+        expected = efficientnet()(torch.from_numpy(pixels)).numpy()
     assert expected.shape == (2, backbone.EMBEDDING)
     assert np.allclose(answer(imported.network, pixels), expected, atol=1e-3)
     assert not any("ImageNet" in note for note in imported.notes)
