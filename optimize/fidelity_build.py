@@ -14,7 +14,8 @@ from pathlib import Path
 from optimize.compiling import Compared, CompareJob, compare_candidate
 from optimize.evidence import EVIDENCE_FILE, CandidateEvidence, Evidence, VariantEvidence
 from optimize.float_model import FloatModel
-from optimize.freezing import Frozen, evidence_of, freeze, refusals, time_frozen, with_fidelity
+from optimize.freezing import Frozen, evidence_of, freeze, refusals, with_fidelity
+from optimize.frozen_timing import time_frozen
 from optimize.gate import prefer
 from optimize.groundwork import Groundwork, float_outputs, lay_groundwork, stored_photos, stored_samples
 from optimize.pack import GOLDEN_TOLERANCE, draft_beside, finish, runs_here, ship, write_evidence, write_golden_tensors

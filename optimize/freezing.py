@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-
-import numpy as np
 
 from optimize.compiling import (
     Attempt,
@@ -19,16 +16,14 @@ from optimize.compiling import (
     tool_versions,
 )
 from optimize.evidence import CandidateEvidence, Gate, GateName, Latency, VariantEvidence
-from optimize.gate import SizeLimit, fidelity, fusion, latency, parity, size
+from optimize.gate import SizeLimit, fidelity, fusion, parity, size
 from optimize.groundwork import Groundwork
 from optimize.kernels import Coverage, fallbacks, kernels, quantisable_kernels
-from optimize.provenance import cpu_name
-from optimize.samples import Feed
+from optimize.provenance import device
 from optimize.search import Filled, Task, Workbench, search
 from optimize.targets.target import VNNI, Compiled, Inputs, Slot, Target, load_target
-from optimize.timing import interleaved_us, ratio_interval
 from runtime.contracts.errors import TouchstoneError, Unsupported
-from runtime.engine import cpu_flags, load_network
+from runtime.engine import cpu_flags
 
 _SIZE_SLACK = 1.02
 """INT8 carries scales; a network too small to gain from it may weigh a little more."""
@@ -164,72 +159,6 @@ def freeze(
     return _sized(frozen, max_bytes), tuple(tried for one in filled for tried in one.tried)
 
 
-def time_frozen(frozen: Sequence[Frozen], feed: Feed, bench: Workbench) -> tuple[list[Frozen], Mapping[str, Latency]]:
-    """Time every variant that runs here as it would on a station, interleaved, and judge it against its baseline.
-
-    Of a cascade its first stage is timed here, against its second: what it takes on average is known when its decisions
-    are.
-
-    Args:
-        frozen: all of them.
-        feed: one photo, or one feed.
-        bench: whose cache keeps the timings, by device.
-    """
-    baselines = {one.slot.baseline for one in frozen if one.alive}
-    wanted = [one for one in frozen if one.alive or (one.name in baselines and one.shipped is not None)]
-    timed = [one for one in wanted if one.slot.execution == "timed"]
-    key = {
-        "variants": [[one.name, one.looks_first.digest, one.slot.engine] for one in timed],
-        "feed": {name: [str(array.dtype), list(array.shape)] for name, array in feed.items()},
-        "device": _device(),
-        "tools": dict(tool_versions()),
-    }
-    found = bench.cache.value("time", key, _Timings, lambda: _time(timed, feed)).latencies
-    alone = {
-        one.slot: latency(found.get(one.name), one.slot.execution, one.slot.baseline)
-        for one in frozen
-        if one.first is None
-    }
-    gated = []
-    for one in frozen:
-        gate = alone[one.slot]
-        gated.append(one.judged(gate) if one.alive and not (one.first and gate.passed) else one)
-    return gated, found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Timings:
-    latencies: Mapping[str, Latency]
-
-
-def _time(timed: Sequence[Frozen], feed: Feed) -> _Timings:
-    runs = []
-    for one in timed:
-        assert one.looks_first.shipped is not None
-        network = load_network(one.slot.engine, one.looks_first.shipped.file, 0)
-        runs.append(partial(network.run_all, _first_feed(one.first) if one.first else feed))
-    taken = dict(zip([one.name for one in timed], interleaved_us(runs), strict=True))
-    found = {}
-    for one in timed:
-        own, against = taken[one.name], (one.slot.baseline or one.name) if one.first is None else one.slot.name
-        baseline = against if against in taken else one.slot.name
-        ratio, low, high = ratio_interval(own, taken[baseline])
-        found[one.name] = Latency(
-            p50_us=float(np.median(own)),
-            p90_us=float(np.percentile(own, 90)),
-            baseline=baseline,
-            ratio=ratio,
-            ratio_low=low,
-            ratio_high=high,
-        )
-    return _Timings(latencies=found)
-
-
-def _first_feed(first: First) -> Feed:
-    assert first.frozen.candidate is not None
-    return {name: array[:1] for name, array in first.frozen.candidate.inputs.samples.feed(0).items()}
-
-
 def with_fidelity(frozen: Sequence[Frozen], min_cosine: float, held_out: Mapping[str, Compared]) -> list[Frozen]:
     """Judge a model that is no authenticator on inputs that it was not calibrated on."""
 
@@ -334,7 +263,7 @@ def _check(one: Filled, attempt: Attempt | None, inputs: Inputs, bench: Workbenc
         "attempt": attempt.digest,
         "candidate": compile_key(one.candidate),
         "inputs": inputs_digest(inputs),
-        "device": _device(),
+        "device": device(),
         "tools": dict(tool_versions()),
     }
     run = bench.cache.value("check", key, _Run, lambda: _run(found, target, inputs))
@@ -355,10 +284,6 @@ class _Run:
 def _run(one: Frozen, target: Target, inputs: Inputs) -> _Run:
     excluded = one.candidate.plan.excluded if one.candidate else ()
     return _Run(coverage=_coverage(one, inputs, excluded), refusals=tuple(_refusals(one, target, inputs)))
-
-
-def _device() -> list[str]:
-    return [cpu_name(), *sorted(cpu_flags())]
 
 
 def _coverage(one: Frozen, inputs: Inputs, excluded: Sequence[str]) -> Coverage | None:

@@ -34,3 +34,8 @@ def machine_provenance() -> dict[str, str]:
         "built_with_cpu": cpu_name(),
         "built_with_cpu_flags": " ".join(sorted(cpu_flags() & _TELLING_FLAGS)),
     }
+
+
+def device() -> list[str]:
+    """Return what timings and outputs of this machine depend on: its CPU by name, and all its flags."""
+    return [cpu_name(), *sorted(cpu_flags())]

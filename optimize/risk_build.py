@@ -21,7 +21,8 @@ from optimize.evidence import (
     VariantEvidence,
 )
 from optimize.float_model import FloatModel
-from optimize.freezing import Frozen, evidence_of, freeze, refusals, time_frozen
+from optimize.freezing import Frozen, evidence_of, freeze, refusals
+from optimize.frozen_timing import time_frozen
 from optimize.gate import accepted, mean_latency, prefer, review, risk
 from optimize.groundwork import Groundwork, lay_groundwork, prepared_network, stored_photos
 from optimize.head import keep_columns

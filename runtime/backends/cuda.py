@@ -75,8 +75,8 @@ class Tensor:
     def __init__(self, size: int) -> None:
         calls, size = _calls(), max(size, 1)
         (address,) = _done(calls.cudaMalloc(size))
-        (pinned,) = _done(calls.cudaMallocHost(size))
         _when_dropped(self, calls.cudaFree, address)
+        (pinned,) = _done(calls.cudaMallocHost(size))
         _when_dropped(self, calls.cudaFreeHost, pinned)
         self.address = int(address)
         self.host: npt.NDArray[np.uint8] = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(pinned)))

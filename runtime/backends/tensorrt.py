@@ -51,10 +51,13 @@ class TensorrtNetwork:
         inputs = [one for one in names if self._engine.get_tensor_mode(one) == library.TensorIOMode.INPUT]
         self._inputs = {one: self._kinds[one] for one in inputs}
         self._outputs = [one for one in names if one not in self._inputs]
-        self._stream, self._lock = Stream(), threading.Lock()
+        self._lock = threading.Lock()
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._graph: Graph | None = None
-        self._tensors = self._allocate(name)
+        try:
+            self._stream, self._tensors = Stream(), self._allocate(name)
+        except StationFault as error:
+            raise Unsupported(f"network {name}: it cannot be loaded here: {error}") from error
 
     def run(self, batch: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Run one batch through a network of one input, eight rows at a time; the last output as ``float32``.
@@ -137,7 +140,10 @@ def load(path: Path, threads: int) -> Network:
     """
     built = path.suffix == ".engine"
     library = installed_library(("tensorrt_rtx",) if built else LIBRARIES)
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Unsupported(f"network {path.name}: {error.strerror or error}; fetch the bundle again") from error
     if built:
         malformed = engine_malformed(library, data)
         if malformed:

@@ -125,7 +125,7 @@ def pair_model() -> onnx.ModelProto:
             helper.make_node("MatMul", ["rows", "weight"], ["turned"]),
             helper.make_node("Mul", ["turned", "float"], ["product"]),
             helper.make_node("ArgMax", ["product"], ["largest"], axis=1, keepdims=0),
-            helper.make_node("Identity", ["rows"], ["same"]),
+            helper.make_node("Flatten", ["rows"], ["same"]),
             helper.make_node("Identity", ["weight"], ["weight_out"]),
         ],
         {"rows": (TensorProto.FLOAT, ["N", 3]), "bytes": (TensorProto.UINT8, ["N", 3])},
@@ -139,6 +139,12 @@ def pair_model() -> onnx.ModelProto:
     )
 
 
+def ratio_model() -> onnx.ModelProto:
+    """``rows`` divided by itself, to ``share``: NaN where it is 0."""
+    kind = (TensorProto.FLOAT, ["N", 3])
+    return model_of([helper.make_node("Div", ["rows", "rows"], ["share"])], {"rows": kind}, {"share": kind}, {})
+
+
 def unknown_operator() -> onnx.ModelProto:
     kind = (TensorProto.FLOAT, ["N", 3])
     return model_of([helper.make_node("Frobnicate", ["x"], ["y"])], {"x": kind}, {"y": kind}, {})
@@ -150,6 +156,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "nan": lambda: photo_model(bad_weight=float("nan")),
     "infinite": lambda: photo_model(bad_weight=float("inf")),
     "pair": pair_model,
+    "ratio": ratio_model,
     "unknown": unknown_operator,
 }
 
@@ -339,6 +346,13 @@ def test_a_weight_that_is_no_number_comes_out_as_the_reference_says(load: Load, 
     expected, got = load("reference", model).run(photos(2)), load(engine, model).run(photos(2))
     assert not np.isfinite(expected[:, 1]).any()
     np.testing.assert_allclose(got, expected, atol=FLOAT_TOLERANCE, rtol=FLOAT_TOLERANCE)  # NaN equals NaN here
+
+
+@ANY
+def test_what_becomes_no_number_on_the_way_comes_out_as_that_and_nothing_warns(load: Load, engine: str) -> None:
+    rows = np.array([[0, 1, -2], [np.inf, 3, np.nan]], np.float32)
+    got = load(engine, "ratio").run(rows)
+    np.testing.assert_array_equal(got, np.array([[np.nan, 1, 1], [np.nan, 1, np.nan]], np.float32))
 
 
 @ANY_FOR_ONNX
