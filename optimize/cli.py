@@ -15,6 +15,7 @@ from optimize.evidence import Evidence
 from optimize.labelled_data import open_data
 from optimize.regions import read_regions
 from optimize.report import describe, headline
+from runtime.backends.telemetry import keep_home
 from runtime.bundle_store import Bundle, open_bundle
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.command import Progress, StepProgress, run_command
@@ -23,6 +24,7 @@ from runtime.contracts.durable import write_durably
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; see ``run_command`` for what it returns."""
+    keep_home()
     return run_command(_parser(), argv)
 
 

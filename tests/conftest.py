@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from runtime.backends.telemetry import keep_home
 from runtime.bundle_store import Bundle
 from runtime.contracts.bundle import (
     ANY_VIEW,
@@ -28,6 +29,7 @@ from runtime.contracts.bundle import (
 from runtime.contracts.codec import canonical_json
 from runtime.inspector import Inspector
 
+keep_home()
 SHARED_DATA = Path(os.environ.get("TOUCHSTONE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.latency.results import read_run
 from benchmarks.latency.scenarios import SCENARIOS, chosen
 from benchmarks.latency.summary import summary
+from runtime.backends.telemetry import keep_home
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.command import StepProgress, run_command
 from runtime.contracts.durable import write_durably
@@ -23,6 +24,7 @@ DEFAULT_TOLERANCE = 0.05
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; see ``run_command`` for what it returns, but for ``compare``: 1 after a regression."""
+    keep_home()
     return run_command(parser(), argv)
 
 

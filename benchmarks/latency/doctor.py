@@ -19,7 +19,7 @@ from benchmarks.latency import validity
 from optimize.targets.openvino import SLOTS as OPENVINO_SLOTS
 from optimize.targets.x86 import SLOTS as X86_SLOTS
 from runtime.cores import core_count
-from runtime.engine import BACKENDS, cpu_flags, is_installed
+from runtime.engine import BACKENDS, LIBRARIES, cpu_flags, is_installed
 
 State = Literal["ok", "warning", "unfit"]
 
@@ -264,8 +264,8 @@ def _engines() -> Iterator[Check]:
         yield Check(
             name=f"engine {engine}",
             state="unfit" if needed else "ok",
-            found=_version(engine) if installed else "not installed",
-            advice=f"every system needs it: pip install {engine}" if needed else "",
+            found=_version(LIBRARIES[engine]) if installed else "not installed",
+            advice=f"every system needs it: pip install {LIBRARIES[engine]}" if needed else "",
         )
 
 

@@ -194,7 +194,8 @@ def judged(one: VariantEvidence, claims: Claims) -> VariantEvidence:
         found = Coverage(integer=one.integer_kernels, floating=one.float_kernels, excluded=len(one.excluded))
         gates.append(gate.fusion(found, one.precision))
     gates.append(gate.size(one.size_bytes, gate.SizeLimit(max_bytes=None, baseline_bytes=None)))
-    gates.append(gate.latency(one.latency, one.execution))
+    baseline = one.latency.baseline if one.latency and one.latency.baseline != one.name else None
+    gates.append(gate.latency(one.latency, one.execution, baseline))
     if one.decision is not None:
         gates.append(gate.risk(one.decision, claims.max_missed))
         if claims.max_review is not None and claims.prevalence is not None:

@@ -153,6 +153,7 @@ def test_a_cascade_that_is_no_faster_than_its_large_model_alone_is_refused() -> 
     assert mean_latency(None, first_stage(80)).passed
 
 
+@pytest.mark.slow
 def test_items_that_either_model_was_trained_on_certify_nothing(
     pair: tuple[Path, Path], goods_folder: Path, goods: Dataset, tmp_path: Path
 ) -> None:
@@ -170,6 +171,7 @@ def test_items_that_either_model_was_trained_on_certify_nothing(
         assert "were trained on" in run.err
 
 
+@pytest.mark.slow
 def test_a_cascade_needs_labelled_items(pair: tuple[Path, Path], goods_folder: Path, tmp_path: Path) -> None:
     small, large = pair
     options = ("--samples", goods_folder / "photos", "--out", tmp_path / "bundle")
@@ -190,6 +192,7 @@ def inspect(inspector: Inspector, item: Item) -> Inspection:
     return inspector.inspect(photos, listing_of(item, inspector.bundle.manifest))
 
 
+@pytest.mark.slow
 def test_a_bundle_holds_the_large_model_alone_and_cascades_of_both(cascade: Built) -> None:
     names = [one.name for one in cascade.bundle.manifest.variants]
     assert {FLOAT, INT8_AVX2, *BOTH} <= set(names)
@@ -206,6 +209,7 @@ def test_a_bundle_holds_the_large_model_alone_and_cascades_of_both(cascade: Buil
     assert cascade.evidence.claims.variants == len(names)  # the error level is divided over cascades, too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 def test_a_station_scores_every_reported_item_as_the_evidence_says(cascade: Built, goods: Dataset, name: str) -> None:
     inspector, decision = Inspector.open(cascade.bundle, variant=name), cascade.evidence.variant(name).decision
@@ -219,6 +223,7 @@ def test_a_station_scores_every_reported_item_as_the_evidence_says(cascade: Buil
     assert 0 < seconds < len(decision.p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 def test_a_station_misses_and_escalates_as_many_certify_items_as_the_evidence_says(
     cascade: Built, goods: Dataset, name: str
@@ -239,6 +244,7 @@ def test_a_station_misses_and_escalates_as_many_certify_items_as_the_evidence_sa
     assert evidence.first.counterfeit.count == len(set(alone) & set(fakes))
 
 
+@pytest.mark.slow
 def test_what_a_cascade_takes_follows_from_its_stages_and_is_said(cascade: Built) -> None:
     for name in BOTH:
         found, alone = (cascade.evidence.variant(one) for one in (name, name.removesuffix(SUFFIX)))
@@ -259,11 +265,13 @@ def test_what_a_cascade_takes_follows_from_its_stages_and_is_said(cascade: Built
     assert (again.code, again.err) == (0, "")
 
 
+@pytest.mark.slow
 def test_cascades_prove_themselves_on_golden_samples_that_no_rounding_sends_elsewhere(cascade: Built) -> None:
     for name in BOTH:
         assert disagreements(Inspector.open(cascade.bundle, variant=name)) == []
 
 
+@pytest.mark.slow
 def test_a_region_is_in_the_model_and_the_manifest_and_is_what_the_network_sees(
     cascade: Built, pair: tuple[Path, Path], goods: Dataset
 ) -> None:
