@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -26,5 +27,9 @@ def toolchain_digest() -> str:
 
 
 def installed() -> list[str]:
-    """Return every installed distribution with its version, sorted."""
-    return sorted(f"{found.name} {found.version}" for found in distributions())
+    """Return every installed distribution with its version, sorted.
+
+    ``sys.path`` is not asked: setuptools adds packages of its own to it when somebody imports it.
+    """
+    places = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    return sorted({f"{found.name} {found.version}" for found in distributions(path=sorted(places))})

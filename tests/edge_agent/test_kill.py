@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
 from edge_agent.release_book import ReleaseBook
@@ -98,6 +100,7 @@ def test_fifty_kills_lose_nothing_and_count_nothing_twice(
     assert not list((home / "rejected").iterdir())
 
 
+@pytest.mark.slow
 def test_killed_anywhere_in_an_update_the_agent_comes_back_with_a_verified_bundle(
     server: RealServer, tmp_path: Path, tiny_bundle: Callable[..., Path], photo_of: Callable[..., bytes]
 ) -> None:

@@ -53,7 +53,8 @@ def wait_for(cache: Path, step: str, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("step", [pytest.param("samples-", marks=pytest.mark.slow), "compile-"])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["samples-", "compile-"])
 def test_a_killed_build_leaves_no_bundle_and_the_next_one_resumes(
     step: str, model: Path, goods_folder: Path, proved: Built, tmp_path: Path
 ) -> None:

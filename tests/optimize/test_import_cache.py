@@ -69,6 +69,7 @@ def read(name: str, photos: list[Path], cache: StepCache) -> Imported:
     return import_once(f"{MODULE}:{name}", SourceOptions(px=PX), photos, None, cache)
 
 
+@pytest.mark.slow
 def test_what_a_factory_gives_is_converted_again_only_when_it_or_its_code_has_changed(
     code: Path, photos: list[Path], tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_source_that_crashes_is_refused_and_takes_nobody_along(
         read("die", photos, StepCache(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_torch_stays_out_of_the_process_of_a_build(code: Path, photos: list[Path], tmp_path: Path) -> None:
     script = tmp_path / "build.py"
     script.write_text(

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimize.step_cache import StepCache, default_cache
+from optimize.toolchain import installed
 
 KEY = {"input": "abc", "version": 1}
 DAY_S = 86_400.0
@@ -211,6 +212,15 @@ def test_a_step_that_the_disk_has_changed_is_made_again(
 def test_a_step_that_got_a_file_more_is_made_again(tmp_path: Path) -> None:
     (StepCache(tmp_path).step("s", KEY, fill) / "stray").touch()
     assert StepCache(tmp_path).find("s", KEY) is None
+
+
+def test_what_others_put_on_the_path_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = installed()
+    assert any(line.startswith("numpy ") for line in before)
+    (tmp_path / "vendored-1.0.dist-info").mkdir()
+    (tmp_path / "vendored-1.0.dist-info" / "METADATA").write_text("Name: vendored\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed() == before
 
 
 def test_a_change_of_our_code_or_of_what_is_installed_makes_every_step_anew(

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from calibration_data.dataset import load, write_items
@@ -15,6 +16,7 @@ from runtime.preprocess import prepare
 from tests.optimize.rigs import touchstone_optimize
 
 
+@pytest.mark.slow
 def test_training_the_last_block_ships_the_network_that_torch_trained(goods_folder: Path, tmp_path: Path) -> None:
     """The command's ONNX against the torch module trained again from the same seed: export and determinism at once."""
     data = shutil.copytree(goods_folder, tmp_path / "data")

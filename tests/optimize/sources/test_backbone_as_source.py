@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -21,6 +22,7 @@ def efficientnet() -> nn.Module:
     return backbone.load(backbone.BACKBONES["lite0"], 224)
 
 
+@pytest.mark.slow
 def test_efficientnet_lite0_is_imported_with_its_own_normalisation(photos: list[Path], plain: SourceOptions) -> None:
     imported = import_source(f"{HERE}:efficientnet", plain, photos[:2], None)
     assert (imported.kind, imported.px) == ("photos", 224)
