@@ -79,7 +79,14 @@ def _try(folder: Path, variant: str, config: Config, stopping: threading.Event, 
         max_bytes=config.trial_max_bytes,
     )
     result = run_trial(order, stopping=stopping, command=command)
-    return judge(variant, result.problems, result.latency_ms, result.resident_mib, config.max_latency_ms)
+    tried = Tried(
+        variant=variant,
+        why_not="; ".join(result.problems) or None,
+        latency_ms=result.latency_ms,
+        camera_ms=result.camera_ms,
+        resident_mib=result.resident_mib,
+    )
+    return judge(tried, config.max_latency_ms)
 
 
 def _distributions(library: str) -> str:

@@ -26,12 +26,12 @@ from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.errors import TouchstoneError, TryLater, Untrusted
 
 if TYPE_CHECKING:  # the parent needs no engine
-    from runtime.contracts.bundle import Golden
     from runtime.inspector import Inspector
 
 TRIAL_COMMAND: tuple[str, ...] = (sys.executable, "-m", "edge_agent.trial")
 _SCHEDULES: tuple[Schedule, ...] = ("each", "together")
 _LEAST_RUNS, _MOST_RUNS, _LONG_ENOUGH_S = 5, 25, 1.0
+_CAMERA_PX, _CAMERA_RUNS, _NOISE = (4000, 3000), 3, 16
 _MOST_PROBLEMS = 10
 _NICENESS = 10
 
@@ -54,11 +54,13 @@ class TrialResult:
     Attributes:
         problems: reasons not to run the variant; none: it has proved itself.
         latency_ms: schedule to the median time of the golden item with the most photos, milliseconds.
+        camera_ms: the same with photos of a camera's size, whose decoding weighs more.
         resident_mib: memory of the child once the variant was loaded and had scored its golden samples, MiB.
     """
 
     problems: tuple[str, ...]
     latency_ms: Mapping[Schedule, float] = field(default_factory=dict)
+    camera_ms: Mapping[Schedule, float] = field(default_factory=dict)
     resident_mib: float | None = None
 
 
@@ -114,28 +116,50 @@ def try_variant(order: TrialOrder) -> TrialResult:
             inspectors[schedule] = inspector
             resident_mib = resident_mib or _resident_mib()  # with one schedule loaded, as on the station
         largest = max(bundle.manifest.golden, key=lambda golden: sum(map(len, golden.photos.values())))
-        latency_ms = _time(inspectors, largest)
+        photos = {view: [bundle.path(file).read_bytes() for file in files] for view, files in largest.photos.items()}
+        latency_ms = _time(inspectors, photos, largest.listing, _LEAST_RUNS, _MOST_RUNS)
+        camera_ms = _time(inspectors, _as_of_a_camera(photos), largest.listing, _CAMERA_RUNS, _CAMERA_RUNS)
     except TouchstoneError as error:
         return TrialResult(problems=(str(error),))
     except MemoryError:
         return TrialResult(problems=(f"it needs more than {order.max_bytes >> 20} MiB of memory",))
-    return TrialResult(problems=(), latency_ms=latency_ms, resident_mib=resident_mib)
+    return TrialResult(problems=(), latency_ms=latency_ms, camera_ms=camera_ms, resident_mib=resident_mib)
 
 
-def _time(inspectors: Mapping[Schedule, Inspector], golden: Golden) -> dict[Schedule, float]:
+def _time(
+    inspectors: Mapping[Schedule, Inspector],
+    photos: Mapping[str, Sequence[bytes]],
+    listing: Mapping[str, float | None] | None,
+    least: int,
+    most: int,
+) -> dict[Schedule, float]:
     """Return each schedule's median time of one item, milliseconds; they take turns, so that both see the same load."""
-    path = next(iter(inspectors.values())).bundle.path
-    photos = {view: [path(file).read_bytes() for file in files] for view, files in golden.photos.items()}
     taken_ms: dict[Schedule, list[float]] = {schedule: [] for schedule in inspectors}
     enough_s = time.monotonic() + _LONG_ENOUGH_S
-    for run in range(_MOST_RUNS):
-        if run >= _LEAST_RUNS and time.monotonic() > enough_s:
+    for run in range(most):
+        if run >= least and time.monotonic() > enough_s:
             break
         for schedule, inspector in inspectors.items():
             started_ns = time.monotonic_ns()
-            inspector.inspect(photos, golden.listing)
+            inspector.inspect(photos, listing)
             taken_ms[schedule].append((time.monotonic_ns() - started_ns) / 1e6)
     return {schedule: statistics.median(times) for schedule, times in taken_ms.items()}
+
+
+def _as_of_a_camera(photos: Mapping[str, Sequence[bytes]]) -> dict[str, list[bytes]]:
+    """Return as many photos, each the first of them enlarged to a camera's size, with a sensor's noise."""
+    import cv2
+    import numpy as np
+
+    from runtime.photo import read_photo
+    from runtime.preprocess import decode
+
+    first = next(iter(next(iter(photos.values()))))
+    small = decode(read_photo(first, "of the golden sample"), _CAMERA_PX[1], "of the golden sample")
+    pixels = cv2.resize(small, _CAMERA_PX, interpolation=cv2.INTER_CUBIC)
+    noise = cv2.randn(np.empty_like(pixels), (_NOISE,) * 3, (_NOISE / 2,) * 3)
+    _, encoded = cv2.imencode(".jpg", cv2.add(pixels, noise), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return {view: [encoded.tobytes()] * len(group) for view, group in photos.items()}
 
 
 def _resident_mib() -> float:

@@ -7,7 +7,7 @@ process, asks no clock; imports no engine, so that ``status`` can show a choice 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runtime.contracts.records import BundleId
@@ -61,12 +61,14 @@ class Tried:
         variant: its name.
         why_not: why it must not run here; ``None``: it agrees with the builder on every golden sample.
         latency_ms: schedule to the median time of the golden item with the most photos, milliseconds.
+        camera_ms: the same with photos of a camera's size.
         resident_mib: memory of a process that has loaded it, MiB.
     """
 
     variant: str
     why_not: str | None
     latency_ms: Mapping[Schedule, float] = field(default_factory=dict)
+    camera_ms: Mapping[Schedule, float] = field(default_factory=dict)
     resident_mib: float | None = None
 
 
@@ -79,32 +81,21 @@ class Measured:
     ranked: tuple[Pick, ...]
 
 
-def judge(
-    variant: str,
-    problems: Sequence[str],
-    latency_ms: Mapping[Schedule, float],
-    resident_mib: float | None,
-    max_latency_ms: float,
-) -> Tried:
-    """Judge what the trial of one variant found.
-
-    Args:
-        variant: its name.
-        problems: reasons against it, in words.
-        latency_ms: schedule to milliseconds; empty where it was not timed.
-        resident_mib: of the trial's process, MiB.
-        max_latency_ms: the slowest that may run, by its faster schedule.
-    """
-    why_not = "; ".join(problems)[:_MOST_REASON] or None
-    if why_not is None and not latency_ms:
+def judge(tried: Tried, max_latency_ms: float) -> Tried:
+    """Refuse a variant that agrees, but was not timed or is too slow by its faster schedule."""
+    why_not = tried.why_not and tried.why_not[:_MOST_REASON]
+    if why_not is None and not tried.latency_ms:
         why_not = "the trial has not timed it"
-    elif why_not is None and not min(latency_ms.values()) <= max_latency_ms:
-        why_not = f"it needs {min(latency_ms.values()):.0f} ms an item, at most {max_latency_ms:.0f}"
-    return Tried(variant=variant, why_not=why_not, latency_ms=latency_ms, resident_mib=resident_mib)
+    elif why_not is None and not min(tried.latency_ms.values()) <= max_latency_ms:
+        why_not = f"it needs {min(tried.latency_ms.values()):.0f} ms an item, at most {max_latency_ms:.0f}"
+    return replace(tried, why_not=why_not)
 
 
 def rank(tried: Sequence[Tried], preferred: str, confirming: Collection[str]) -> tuple[Pick, ...]:
     """Return the variants that agree, the one to run first: the fastest, each with its faster schedule.
+
+    Variants are compared on the golden photos as they are, so that decoding hides no difference between them; schedules
+    on photos of a camera's size, because decoding is what they divide.
 
     A variant that ties with the fastest goes first if the bundle prefers it. One whose thresholds can confirm nothing
     comes after all that can: it would send every item to an expert, however fast.
@@ -114,17 +105,19 @@ def rank(tried: Sequence[Tried], preferred: str, confirming: Collection[str]) ->
         preferred: the bundle's own choice.
         confirming: variants that can call an item authentic.
     """
-    best = {
-        one.variant: min((ms, schedule) for schedule, ms in one.latency_ms.items())
-        for one in tried
-        if one.why_not is None
-    }
-    order = sorted(best, key=lambda name: (name not in confirming, best[name]))
-    ties = preferred in best and best[preferred][0] <= best[order[0]][0] * TIE
+    agree = {one.variant: one for one in tried if one.why_not is None}
+    fastest_ms = {name: min(one.latency_ms.values()) for name, one in agree.items()}
+    order = sorted(agree, key=lambda name: (name not in confirming, fastest_ms[name]))
+    ties = preferred in agree and fastest_ms[preferred] <= fastest_ms[order[0]] * TIE
     if ties and (preferred in confirming or order[0] not in confirming):
         order.remove(preferred)
         order.insert(0, preferred)
-    return tuple(Pick(variant=name, schedule=best[name][1]) for name in order)
+    return tuple(Pick(variant=name, schedule=_faster_schedule(agree[name])) for name in order)
+
+
+def _faster_schedule(tried: Tried) -> Schedule:
+    taken_ms = tried.camera_ms or tried.latency_ms
+    return min(taken_ms, key=lambda schedule: (taken_ms[schedule], schedule))
 
 
 def reasons_against(tried: Sequence[Tried]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -106,7 +106,8 @@ def run(options: RunOptions, now: datetime, progress: Progress) -> None:
                 first_reference_ms=reference_ms,
             )
             for scenario in options.scenarios:
-                _play(stage, scenario, options.out, progress)
+                plays = [one for one in children if options.systems or scenario.plays(options.suite, one.name)]
+                _play(replace(stage, children=plays), scenario, options.out, progress)
 
 
 def _systems(options: RunOptions) -> Sequence[str]:

@@ -110,6 +110,9 @@ def _shown_variants(state: dict[str, Any]) -> Iterator[str]:
 
 def _figures(tried: dict[str, Any]) -> Iterator[str]:
     for schedule, ms in sorted(tried["latency_ms"].items()):
-        yield f"{schedule} {ms:.1f} ms an item"
+        camera_ms = tried["camera_ms"].get(schedule)
+        yield f"{schedule} {ms:.1f} ms an item" + (
+            f", {camera_ms:.0f} with photos of a camera's size" if camera_ms else ""
+        )
     if tried["resident_mib"] is not None:
         yield f"{tried['resident_mib']:.0f} MiB"

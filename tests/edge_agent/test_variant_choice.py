@@ -58,20 +58,39 @@ def test_where_nothing_agrees_nothing_may_run_and_every_reason_is_given() -> Non
 
 
 @pytest.mark.parametrize(
-    ("problems", "latency_ms", "why_not"),
+    ("problem", "latency_ms", "why_not"),
     [
-        ((), {"each": 90.0, "together": 120.0}, None),
-        ((), {"each": 101.0, "together": 120.0}, "it needs 101 ms an item, at most 100"),
-        ((), {"each": float("nan")}, "it needs nan ms an item, at most 100"),
-        ((), {}, "the trial has not timed it"),
-        (("golden sample 1: a", "golden sample 2: b"), {}, "golden sample 1: a; golden sample 2: b"),
-        (("x" * 9000,), {"each": 1.0}, "x" * 300),
+        (None, {"each": 90.0, "together": 120.0}, None),
+        (None, {"each": 101.0, "together": 120.0}, "it needs 101 ms an item, at most 100"),
+        (None, {"each": float("nan")}, "it needs nan ms an item, at most 100"),
+        (None, {}, "the trial has not timed it"),
+        ("golden sample 1: a", {}, "golden sample 1: a"),
+        ("x" * 9000, {"each": 1.0}, "x" * 300),
     ],
 )
 def test_a_trial_is_judged_by_its_problems_and_its_faster_schedule(
-    problems: tuple[str, ...], latency_ms: dict[Schedule, float], why_not: str | None
+    problem: str | None, latency_ms: dict[Schedule, float], why_not: str | None
 ) -> None:
-    assert judge("int8", problems, latency_ms, 80.0, 100.0).why_not == why_not
+    assert judge(Tried(variant="int8", why_not=problem, latency_ms=latency_ms), 100.0).why_not == why_not
+
+
+def test_a_schedule_is_chosen_on_photos_of_a_cameras_size_and_a_variant_on_the_golden_ones() -> None:
+    fast = Tried(
+        variant="fast",
+        why_not=None,
+        latency_ms={"each": 5.0, "together": 3.0},
+        camera_ms={"each": 200.0, "together": 250.0},
+    )
+    slow = Tried(
+        variant="slow",
+        why_not=None,
+        latency_ms={"each": 6.0, "together": 7.0},
+        camera_ms={"each": 190.0, "together": 180.0},
+    )
+    assert [(pick.variant, pick.schedule) for pick in rank([slow, fast], "slow", {"slow", "fast"})] == [
+        ("fast", "each"),
+        ("slow", "together"),
+    ]
 
 
 def test_a_pick_without_a_schedule_looks_at_each_photo_by_itself() -> None:

@@ -74,6 +74,9 @@ class PeerStation:
         """Refuse: a new model means a new process."""
         raise NotImplementedError
 
+    def settle(self) -> None:
+        """Do nothing: no swap ever begins."""
+
     def _logit(self, view: str, photo: bytes) -> float | None:
         logits = self._score(photo)
         if self._views == [ANY_VIEW]:

@@ -6,8 +6,8 @@ that cannot take part prints ``{"absent": why}`` instead, and ends. Times are of
 a machine share, so the suite can count from a scheduled arrival. What a library prints goes to standard error.
 
 Orders: ``{"do": "scan", "item": id, "photos": {view: path}, "listing": {...} | null, "cold": bool, "one_by_one": bool,
-"gap_ms": float}``, ``{"do": "listing", "rows": n}``, ``{"do": "swap", "bundle": folder}``, ``{"do": "memory"}``,
-``{"do": "end"}``.
+"gap_ms": float}``, ``{"do": "listing", "rows": n}``, ``{"do": "swap", "bundle": folder}``, ``{"do": "settle"}``,
+``{"do": "memory"}``, ``{"do": "end"}``.
 """
 
 from __future__ import annotations
@@ -89,6 +89,10 @@ class System(Protocol):
         """Begin to swap to another bundle; scans go on meanwhile."""
         ...
 
+    def settle(self) -> None:
+        """Wait until the last swap has ended."""
+        ...
+
 
 def serve(start: Callable[[Setup], System], arguments: list[str]) -> int:
     """Run a system's process: one line when it is ready, then one for each order, until ``end`` or the pipe closes."""
@@ -124,6 +128,8 @@ def _carry_out(system: System, order: Mapping[str, Any]) -> dict[str, Any]:
         system.score_listings(order["rows"])
     elif order["do"] == "swap":
         system.swap(order["bundle"])
+    elif order["do"] == "settle":
+        system.settle()
     elif order["do"] != "memory":
         raise NotImplementedError(order["do"])
     answer = Answer(

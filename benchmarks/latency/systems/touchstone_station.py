@@ -96,6 +96,12 @@ class TouchstoneStation:
         """Measure the bundle, load it beside, and exchange the pointer, as ``ModelSlot.offer`` does."""
         self._swap = self._behind.submit(self._exchange, Path(bundle))
 
+    def settle(self) -> None:
+        """Wait until the last swap has ended, and complain where it failed."""
+        if self._swap is not None:
+            self._swap.exception()
+        self._report_failed_swap()
+
     def _exchange(self, folder: Path) -> None:
         self._model = self._load(open_bundle(folder))
 

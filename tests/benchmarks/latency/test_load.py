@@ -113,6 +113,15 @@ def test_a_swap_is_ordered_in_mid_schedule_and_not_counted(tiny: Tiny) -> None:
     assert not played["b"].taken
 
 
+def test_a_swap_that_fails_behind_is_found_when_the_schedule_is_over(tiny: Tiny) -> None:
+    arrivals = load.schedule([Phase(rate_per_s=200.0, count=2)], seed=1)
+    swaps = {1: {"do": "swap", "bundle": "other"}}
+    child = tiny("a", swap_fails=True)
+    played = load.on_schedule([child], scan, arrivals, slices=1, warm_up=0, between=nothing, swaps=swaps)
+    assert len(played["a"].taken) == 2
+    assert played["a"].failed == ["RuntimeError: the second bundle does not load"]
+
+
 def test_a_schedule_keeps_its_rate_and_its_seed() -> None:
     phases = [Phase(rate_per_s=10.0, count=50), Phase(rate_per_s=100.0, count=100)]
     arrivals = load.schedule(phases, seed=3)

@@ -13,6 +13,7 @@ from benchmarks.latency.photos import golden_items
 from benchmarks.latency.results import Result
 from benchmarks.latency.scenarios import SCENARIOS, Phase, Scenario, chosen
 from benchmarks.latency.suite import Stage, play
+from benchmarks.latency.systems.table import BASELINE, OURS, SYSTEMS
 from benchmarks.programs import Programs
 from runtime.bundle_store import open_bundle
 from runtime.contracts.errors import Unsupported
@@ -73,6 +74,12 @@ def test_the_full_suite_has_enough_verdicts_for_what_the_goals_name() -> None:
     calm, surge, _ = SCENARIOS["surge"].full
     assert surge.rate_per_s == 10 * calm.rate_per_s
     assert surge.count / surge.rate_per_s == 60
+
+
+def test_the_full_suite_plays_long_scenarios_with_few_systems_and_the_quick_one_with_all() -> None:
+    played = {name for name in SYSTEMS if SCENARIOS["surge"].plays("full", name)}
+    assert played == {OURS, BASELINE}
+    assert all(SCENARIOS["surge"].plays("quick", name) and SCENARIOS["item"].plays("full", name) for name in SYSTEMS)
 
 
 def test_a_scenario_is_chosen_by_its_group_or_name_and_an_unknown_one_is_refused() -> None:

@@ -54,6 +54,10 @@ class Tiny:
         if self._told.get("no_swap"):
             raise NotImplementedError
 
+    def settle(self) -> None:
+        if self._told.get("swap_fails"):
+            raise RuntimeError("the second bundle does not load")
+
 
 def start(setup: Setup) -> System:
     return Tiny(setup)
