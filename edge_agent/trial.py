@@ -157,7 +157,7 @@ def _as_of_a_camera(photos: Mapping[str, Sequence[bytes]]) -> dict[str, list[byt
     first = next(iter(next(iter(photos.values()))))
     small = decode(read_photo(first, "of the golden sample"), _CAMERA_PX[1], "of the golden sample")
     pixels = cv2.resize(small, _CAMERA_PX, interpolation=cv2.INTER_CUBIC)
-    noise = cv2.randn(np.empty_like(pixels), (_NOISE,) * 3, (_NOISE / 2,) * 3)
+    noise = cv2.randn(np.empty_like(pixels), np.full(3, _NOISE, np.float64), np.full(3, _NOISE / 2, np.float64))
     _, encoded = cv2.imencode(".jpg", cv2.add(pixels, noise), [cv2.IMWRITE_JPEG_QUALITY, 92])
     return {view: [encoded.tobytes()] * len(group) for view, group in photos.items()}
 
