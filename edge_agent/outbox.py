@@ -25,6 +25,7 @@ CLOCK_FACT = "clock_offset_s"
 CONTACT_FACT = "last_contact_s"
 ERROR_FACT = "last_error"
 
+_KEPT_TELEMETRY = 288
 LONGEST_WAIT_S = 2 * 86_400.0
 """No due time lies further ahead; one that does was written by a clock that has jumped, and counts as due."""
 
@@ -229,6 +230,12 @@ class Outbox:
         with self._reading() as db:
             (count,) = db.execute("SELECT COUNT(*) FROM answer").fetchone()
         return int(count)
+
+    def add_telemetry(self, body: bytes, made_s: float) -> None:
+        """Store a message about the station itself; only the newest are kept."""
+        with self._writing() as db:
+            db.execute("INSERT INTO telemetry (made_s, body) VALUES (?, ?)", (made_s, body))
+            db.execute("DELETE FROM telemetry WHERE seq <= (SELECT MAX(seq) FROM telemetry) - ?", (_KEPT_TELEMETRY,))
 
     def fact(self, name: str) -> str | None:
         """Return what was last stored under ``name``."""

@@ -44,6 +44,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'recorded';
         END""",
     ),
+    ("CREATE TABLE telemetry (seq INTEGER PRIMARY KEY AUTOINCREMENT, made_s REAL NOT NULL, body BLOB NOT NULL)",),
 )
 
 
