@@ -18,7 +18,9 @@ from runtime.contracts.sync import (
     EnrolAnswer,
     EnrolmentCode,
     EnrolRequest,
+    Heartbeat,
     ReleaseInfo,
+    ScoreBins,
     StationReport,
 )
 
@@ -30,12 +32,14 @@ MESSAGES: dict[str, type] = {
     "bundle_manifest_of_fidelity": BundleManifest,
     "enrol_answer": EnrolAnswer,
     "enrol_request": EnrolRequest,
+    "heartbeat": Heartbeat,
+    "heartbeat_without_a_model": Heartbeat,
     "record": Record,
     "release_info": ReleaseInfo,
     "station_report": StationReport,
     "station_report_without_a_model": StationReport,
 }
-NOT_SENT_ALONE = {Answer, EnrolmentCode}
+NOT_SENT_ALONE = {Answer, EnrolmentCode, ScoreBins}
 
 
 GREW: dict[str, str] = {
