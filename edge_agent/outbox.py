@@ -43,6 +43,15 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """A record that the server refused for good, and why; it stays, and is tried again after a day."""
+
+    record_id: RecordId
+    item_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leased:
     """One record that the caller may send now; ``attempts`` counts this one too."""
 
@@ -152,6 +161,21 @@ class Outbox:
             cases=sum(n for _, case, n in rows if case),
             waiting_cases=sum(n for state, case, n in rows if case and state != "acked"),
         )
+
+    def oldest_waiting(self) -> Record | None:
+        """Return the record that has waited longest for the server; ``None`` where none waits."""
+        with self._reading() as db:
+            row = db.execute("SELECT body FROM record WHERE state != 'acked' ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else _record(row[0])
+
+    def parked(self, limit: int) -> tuple[Parked, ...]:
+        """Return the records that the server refused for good, the newest first."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT record_id, item_id, error FROM record WHERE state = 'parked' ORDER BY seq DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return tuple(Parked(record_id=record_id, item_id=item_id, why=why) for record_id, item_id, why in rows)
 
     def drop_oldest(self, remove: Callable[[str], object]) -> int | None:
         """Let go of the photos of the oldest record that is no case, if it still has any.
