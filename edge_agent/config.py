@@ -34,6 +34,8 @@ class Config:
         trial_timeout_s: how long the trial of one variant may take.
         trial_max_bytes: address space that a trial may use.
         max_latency_ms: a variant that needs longer for one golden item is refused.
+        camera: number, device file or address of the station's camera; None: items come through the inbox.
+        heartbeat_every_s: how often the station tells the server what it has counted.
     """
 
     server: str | None = None
@@ -46,6 +48,8 @@ class Config:
     trial_timeout_s: float = 120.0
     trial_max_bytes: int = 8192 * MIB
     max_latency_ms: float = 5000.0
+    camera: str | None = None
+    heartbeat_every_s: float = 300.0
 
 
 def read_config(path: Path) -> Config:
