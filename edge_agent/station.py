@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.identity import Identity
 from edge_agent.intake import Checked, Intake, check
+from edge_agent.metrics import RESCANS, Metrics
 from edge_agent.outbox import Outbox
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import Unsupported
@@ -96,11 +97,13 @@ class Station:
         outbox: Outbox,
         photos: ContentFolder,
         min_free_bytes: int,
+        metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._identity = identity
         self._outbox = outbox
         self._intake = Intake(outbox, photos, min_free_bytes)
+        self._metrics = metrics or Metrics()
         self._now = now
         self._cores = ThreadPoolExecutor(core_count(), "scan")
 
@@ -201,12 +204,14 @@ class Station:
             return self._again(self._outbox.find(record_id) or record, photos)
         if is_case(record):
             self._intake.keep(photos)
+        self._metrics.scanned(record)
         return Scanned(record=record, again=False)
 
     def _again(self, earlier: Record, photos: Sequence[Checked]) -> Scanned:
         """Answer from the outbox; scanning an item again is also how a case whose photos were lost is mended."""
         if is_case(earlier):
             self._intake.mend(photos)
+        self._metrics.count(RESCANS)
         return Scanned(record=earlier, again=True)
 
     def _id_of(self, item_id: str, photos: Sequence[Checked], listing: Listing | None) -> RecordId:
