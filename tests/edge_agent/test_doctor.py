@@ -23,6 +23,7 @@ from edge_agent.doctor.machine import service_seen
 from edge_agent.doctor.subject import Subject
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
+from edge_agent.outbox_schema import STEPS
 from edge_agent.release_book import ReleaseBook
 from runtime.contracts.records import BundleId
 from runtime.contracts.sync import ReleaseInfo
@@ -247,11 +248,14 @@ def test_an_outbox_tells_what_waits_what_was_refused_and_what_is_missing(home_wi
 
 
 def test_an_outbox_of_another_version_is_left_as_it_is(home_with_model: Home) -> None:
-    with closing(sqlite3.connect(home_with_model.database_file)) as db:
-        db.execute("PRAGMA user_version = 99")
-    found = look(home_with_model)
-    assert found["outbox"].state == "fail"
-    assert "version 99" in found["outbox"].found
+    for version in (99, len(STEPS) - 1):
+        with closing(sqlite3.connect(home_with_model.database_file)) as db:
+            db.execute(f"PRAGMA user_version = {version}")
+        seen = look(home_with_model)["outbox"]
+        assert seen.state == "fail"
+        assert f"version {version}, this program's is {len(STEPS)}" in seen.found
+        with closing(sqlite3.connect(home_with_model.database_file)) as db:
+            assert db.execute("PRAGMA user_version").fetchone() == (version,)
     home_with_model.database_file.write_bytes(b"no database at all" * 100)
     assert "is not a database" in look(home_with_model)["outbox"].found
     for file in home_with_model.root.glob("station.db*"):

@@ -166,6 +166,13 @@ def test_systemd_takes_the_unit_without_a_word(tmp_path: Path, program: Path) ->
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+    exposure = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=25", str(unit_file(tmp_path))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert exposure.returncode == 0, exposure.stdout  # 2.5 of 10; what is left is the network and the devices
 
 
 def test_what_the_unit_starts_is_ready_and_pings(
