@@ -61,7 +61,13 @@ def build(home: Home, stopping: threading.Event) -> Parts:
     home.create()
     outbox = Outbox(home.database_file)
     photos = ContentFolder(home.photos)
-    station = Station(identity=identity, outbox=outbox, photos=photos, min_free_bytes=config.min_free_bytes)
+    station = Station(
+        identity=identity,
+        outbox=outbox,
+        photos=photos,
+        min_free_bytes=config.min_free_bytes,
+        features_max_age_s=config.features_max_age_s,
+    )
     slot = ModelSlot(home=home, book=ReleaseBook(outbox), config=config, stopping=stopping)
     return Parts(home=home, config=config, identity=identity, outbox=outbox, photos=photos, station=station, slot=slot)
 

@@ -34,6 +34,8 @@ class Config:
         trial_timeout_s: how long the trial of one variant may take.
         trial_max_bytes: address space that a trial may use.
         max_latency_ms: a variant that needs longer for one golden item is refused.
+        features_max_age_s: listing features sent ahead that are older confirm nothing.
+        features_most: of so many items at most are features kept; the oldest go.
     """
 
     server: str | None = None
@@ -46,6 +48,8 @@ class Config:
     trial_timeout_s: float = 120.0
     trial_max_bytes: int = 8192 * MIB
     max_latency_ms: float = 5000.0
+    features_max_age_s: float = 7 * 86_400.0
+    features_most: int = 200_000
 
 
 def read_config(path: Path) -> Config:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.item_history import remember
 from edge_agent.outbox_schema import migrate
 from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.errors import StationFault, TryLater
@@ -73,21 +74,21 @@ class Outbox:
 
     def add(self, record: Record) -> bool:
         """Store ``record`` durably; return False if it was there already, and change nothing then."""
-        with self._writing() as db:
-            seq = db.execute(
-                "INSERT INTO record (record_id, item_id, is_case, priority, body) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (record_id) DO NOTHING RETURNING seq",
-                (record.record_id, record.item_id, is_case(record), _priority(record), canonical_json(record)),
-            ).fetchone()
-            if seq is None:
-                return False
-            hashes = {score.photo for score in record.views}
-            db.executemany("INSERT INTO photo VALUES (?, ?)", [(sha256, seq[0]) for sha256 in sorted(hashes)])
-            return True
+        with self.writing() as db:
+            return insert_record(db, record)
+
+    def restore(self, records: Sequence[Record]) -> None:
+        """Store what the server has of this station already, as taken and without photos: a new device begins here."""
+        with self.writing() as db:
+            for record in records:
+                if insert_record(db, record):
+                    db.execute(
+                        "UPDATE record SET state = 'acked', photos_dropped = 1 WHERE record_id = ?", (record.record_id,)
+                    )
 
     def find(self, record_id: RecordId) -> Record | None:
         """Return the record with this id, if there is one."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute("SELECT body FROM record WHERE record_id = ?", (record_id,)).fetchone()
         return None if row is None else _record(row[0])
 
@@ -99,7 +100,7 @@ class Outbox:
             lease_s: how long nobody else gets them.
             limit: at most so many.
         """
-        with self._writing() as db:
+        with self.writing() as db:
             rows = db.execute(
                 "SELECT seq, body, attempts + 1 FROM record WHERE state != 'acked' AND (due_s <= ? OR due_s > ?) "
                 "ORDER BY priority, seq LIMIT ?",
@@ -113,7 +114,7 @@ class Outbox:
 
     def ack(self, record_id: RecordId) -> None:
         """Mark a record as taken by the server. Acking it twice is the same as once."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("UPDATE record SET state = 'acked', error = '' WHERE record_id = ?", (record_id,))
 
     def postpone(self, record_id: RecordId, *, until_s: float, error: str) -> None:
@@ -122,7 +123,7 @@ class Outbox:
 
     def give_back(self, record_id: RecordId) -> None:
         """Give a lease back unused: the record is due at once, and the attempt does not count."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE record SET due_s = 0, attempts = attempts - 1 WHERE record_id = ? AND state != 'acked'",
                 (record_id,),
@@ -134,12 +135,12 @@ class Outbox:
 
     def release_leases(self) -> None:
         """Make everything unsent due now. For the one daemon of a station, when it starts."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("UPDATE record SET due_s = 0 WHERE state != 'acked' AND due_s != 0")
 
     def tally(self) -> Tally:
         """Count the records, from one moment."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute("SELECT state, is_case, COUNT(*) FROM record GROUP BY state, is_case").fetchall()
             (recorded,) = db.execute("SELECT value FROM fact WHERE name = 'recorded'").fetchone()
         acked = sum(n for state, _, n in rows if state == "acked")
@@ -164,7 +165,7 @@ class Outbox:
         Returns:
             How many photos went; None if no record has any that may go.
         """
-        with self._writing() as db:
+        with self.writing() as db:
             row = db.execute(
                 "SELECT seq FROM record WHERE is_case = 0 AND photos_dropped = 0 ORDER BY seq LIMIT 1"
             ).fetchone()
@@ -194,7 +195,7 @@ class Outbox:
             How many of them no record claims.
         """
         claimed = "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ? AND photos_dropped = 0 LIMIT 1"
-        with self._writing() as db:
+        with self.writing() as db:
             unclaimed = [sha256 for sha256 in hashes if db.execute(claimed, (sha256,)).fetchone() is None]
             for sha256 in unclaimed:
                 remove(sha256)
@@ -202,7 +203,7 @@ class Outbox:
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
         """Store what the experts said; one that is there already stays as it is."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO answer VALUES (?, ?, ?, ?, ?)",
                 [(a.seq, a.record_id, a.item_id, a.outcome, a.resolved_at) for a in answers],
@@ -210,7 +211,7 @@ class Outbox:
 
     def answers(self, *, after: int = 0, limit: int = 500) -> tuple[Answer, ...]:
         """Return the experts' answers after ``after``, oldest first."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute(
                 "SELECT seq, record_id, item_id, outcome, resolved_at FROM answer WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
@@ -220,19 +221,19 @@ class Outbox:
 
     def last_answer(self) -> int:
         """Return the highest ``seq`` of all answers, 0 if there is none."""
-        with self._reading() as db:
+        with self.reading() as db:
             (seq,) = db.execute("SELECT COALESCE(MAX(seq), 0) FROM answer").fetchone()
         return int(seq)
 
     def answer_count(self) -> int:
         """Return how many answers have come."""
-        with self._reading() as db:
+        with self.reading() as db:
             (count,) = db.execute("SELECT COUNT(*) FROM answer").fetchone()
         return int(count)
 
     def fact(self, name: str) -> str | None:
         """Return what was last stored under ``name``."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -240,23 +241,25 @@ class Outbox:
         """Store several facts durably, all or none."""
         if "recorded" in facts:
             raise ValueError("'recorded' is counted, never set")
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", sorted(facts.items()))
 
     def _put_back(self, record_id: RecordId, state: str, until_s: float, error: str) -> None:
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE record SET state = ?, due_s = ?, error = ? WHERE record_id = ? AND state != 'acked'",
                 (state, until_s, error[:500], record_id),
             )
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction that holds the write lock from its start: durable when it ends, or undone."""
         with self._transaction("BEGIN IMMEDIATE") as db:
             yield db
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction that only reads, all of it from one moment."""
         with self._transaction("BEGIN") as db:
             yield db
 
@@ -271,6 +274,21 @@ class Outbox:
                 if self._db.in_transaction:  # SQLite has rolled back by itself where the disk was full.
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def insert_record(db: sqlite3.Connection, record: Record) -> bool:
+    """Add ``record`` inside ``Outbox.writing``; return False if it was there already, and change nothing then."""
+    seq = db.execute(
+        "INSERT INTO record (record_id, item_id, is_case, priority, body) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (record_id) DO NOTHING RETURNING seq",
+        (record.record_id, record.item_id, is_case(record), _priority(record), canonical_json(record)),
+    ).fetchone()
+    if seq is None:
+        return False
+    hashes = {score.photo for score in record.views}
+    db.executemany("INSERT INTO photo VALUES (?, ?)", [(sha256, seq[0]) for sha256 in sorted(hashes)])
+    remember(db, record)
+    return True
 
 
 def _create(path: Path) -> None:

@@ -5,8 +5,9 @@
 2. They are looked at by the model and written to the disk side by side; one that does not decode ends it here, and
    takes back what was written.
 3. The audit lottery is drawn before anything is concluded.
-4. When every photo is on disk, the record is written; then a case's photos, should they have gone in between. Only then
-   does anybody learn the verdict.
+4. When every photo is on disk, the record is written, in one transaction with the look at what was scanned before: a
+   later scan of an item only moves towards review (``runtime.history``). Then a case's photos, should they have gone in
+   between. Only then does anybody learn the verdict.
 
 Photos that arrive one by one go through a ``Session``: by the last one, the work on the others is done.
 """
@@ -20,9 +21,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from edge_agent.features import DEFAULT_MAX_AGE_S, SentAhead, features_of
 from edge_agent.identity import Identity
 from edge_agent.intake import Checked, Intake, check
-from edge_agent.outbox import Outbox
+from edge_agent.item_history import item_history, photo_uses
+from edge_agent.outbox import Outbox, insert_record
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import (
@@ -37,6 +40,7 @@ from runtime.contracts.records import (
     record_id_of,
 )
 from runtime.cores import core_count
+from runtime.history import restrained
 
 if TYPE_CHECKING:  # a scan seen before is answered without loading an engine
     from runtime.inspector import Inspection, Inspector, Look
@@ -96,10 +100,12 @@ class Station:
         outbox: Outbox,
         photos: ContentFolder,
         min_free_bytes: int,
+        features_max_age_s: float = DEFAULT_MAX_AGE_S,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._identity = identity
         self._outbox = outbox
+        self._features_max_age_s = features_max_age_s
         self._intake = Intake(outbox, photos, min_free_bytes)
         self._now = now
         self._cores = ThreadPoolExecutor(core_count(), "scan")
@@ -175,7 +181,12 @@ class Station:
         # Drawn before anything is known of the verdict; nobody without the key can foresee it.
         audited = drawn_for_audit(bytes.fromhex(self._identity.audit_key), record_id, self._identity.audit_share)
         looks = [one.look for one in seen if one.look is not None]
-        inspection = model.inspector.conclude(looks, [photo.view for photo in photos], listing)
+        inspector, now = model.inspector, self._now()
+        ahead = self._sent_ahead(item_id, now) if listing is None and inspector.judges_listings else None
+        used = ahead.listing if ahead else listing
+        inspection = inspector.conclude(
+            looks, [photo.view for photo in photos], used, listing_stale=ahead is not None and ahead.stale
+        )
         decided_ns = time.monotonic_ns()
         for one in seen:
             one.stored.result()
@@ -183,22 +194,33 @@ class Station:
             record_id=record_id,
             station_id=self._identity.station_id,
             item_id=ItemId(item_id),
-            scanned_at=self._now().isoformat(timespec="milliseconds"),
+            scanned_at=now.isoformat(timespec="milliseconds"),
             verdict=inspection.verdict,
             reasons=inspection.reasons,
             prediction=inspection.prediction,
             audited=audited,
             views=_scores(photos, inspection),
-            listing=listing,
+            listing=used,
             model=model.ref,
             timings_us={
                 **inspection.timings_us,
                 "until_decided": (decided_ns - started_ns) // 1000,
                 "until_stored": (time.monotonic_ns() - started_ns) // 1000,
             },
+            features_as_of=ahead.as_of if ahead else None,
         )
-        if not self._outbox.add(record):
-            return self._again(self._outbox.find(record_id) or record, photos)
+        return self._keep(record, photos)
+
+    def _sent_ahead(self, item_id: str, now: datetime) -> SentAhead | None:
+        return features_of(self._outbox, ItemId(item_id), now_s=now.timestamp(), max_age_s=self._features_max_age_s)
+
+    def _keep(self, record: Record, photos: Sequence[Checked]) -> Scanned:
+        # One transaction: two scans of an item at once, in two processes too, are not both its first.
+        with self._outbox.writing() as db:
+            record = restrained(record, item_history(db, record.item_id), photo_uses(db, record))
+            added = insert_record(db, record)
+        if not added:
+            return self._again(self._outbox.find(record.record_id) or record, photos)
         if is_case(record):
             self._intake.keep(photos)
         return Scanned(record=record, again=False)

@@ -7,16 +7,20 @@ All bodies are JSON of these dataclasses. Errors are RFC 9457 problem details. A
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from runtime.contracts.errors import Unsupported
-from runtime.contracts.records import BundleId, ItemId, Label, RecordId, StationId
+from runtime.contracts.records import BundleId, ItemId, Label, Record, RecordId, StationId
 
 TOKEN_AUDIENCE = "touchstone-sync"  # noqa: S105 - a name, not a secret
 TOKEN_LIFETIME_S = 60
 MAX_PHOTO_BYTES = 64 * 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024
+MAX_FEATURES_PAGE = 200
+MAX_LISTING_BYTES = 16 * 1024
+"""Of one item's features as canonical JSON, so that a page stays below what a station reads of one answer."""
 
 _CODE = re.compile(r"([A-Z2-7]{16})-([0-9a-f]{32})")
 
@@ -55,6 +59,34 @@ class Answers:
     """``GET /v1/answers?after=SEQ``: at most 500, oldest first."""
 
     answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationHistory:
+    """``GET /v1/station/history?after=RECORD_ID``: this station's records at the server, in the order of their coming.
+
+    A device that takes over a station's identity begins with them. ``total`` counts all of them; no records: the end.
+    """
+
+    records: tuple[Record, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingFeatures:
+    """Listing features of one item, sent ahead of its scan. ``seq`` only rises; ``as_of`` is ISO 8601 in UTC."""
+
+    seq: int
+    item_id: ItemId
+    as_of: str
+    listing: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturesAhead:
+    """``GET /v1/station/features?after=SEQ&limit=N``: what was loaded since, oldest first; no more than asked for."""
+
+    features: tuple[ListingFeatures, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from runtime.contracts.sync import Answers, Assignment, EnrolAnswer, EnrolRequest, StationReport
+from runtime.contracts.sync import Answers, Assignment, EnrolAnswer, EnrolRequest, StationHistory, StationReport
 from sync_server.api.bodies import strictly
 from sync_server.api.callers import Caller, Device, Shared
 from sync_server.auth import audit_key
 from sync_server.cases import answers_after
 from sync_server.devices import Station, enrol, list_stations, store_report
+from sync_server.history import history_after
 from sync_server.releases import assigned_target
 
 router = APIRouter(prefix="/v1", tags=["stations"])
@@ -41,6 +42,15 @@ def assignment(_: Device, shared: Shared) -> Assignment:
     """Return the TUF target path of the release that this station should run."""
     with shared.store.read() as connection:
         return Assignment(target=assigned_target(connection))
+
+
+@router.get("/station/history")
+def history(
+    station: Device, shared: Shared, after: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None
+) -> StationHistory:
+    """Return this station's records after one of them; the device that takes a station over begins with them."""
+    with shared.store.read() as connection:
+        return history_after(connection, station, after)
 
 
 @router.put("/station/report", status_code=204)
