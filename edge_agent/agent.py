@@ -21,9 +21,11 @@ from edge_agent.capture import read_item, reject, remove, sweep, waiting_items
 from edge_agent.coming import Coming
 from edge_agent.config import Config, read_config
 from edge_agent.disk import disk_errors
+from edge_agent.gauges import read_gauges
 from edge_agent.home import Home
 from edge_agent.identity import Identity, require_identity
 from edge_agent.journal import note
+from edge_agent.metrics import PHOTOS_REFUSED, REJECTED, Metrics
 from edge_agent.model_slot import ModelSlot
 from edge_agent.outbox import Outbox
 from edge_agent.release_book import ReleaseBook
@@ -48,6 +50,7 @@ class Parts:
     photos: ContentFolder
     station: Station
     slot: ModelSlot
+    metrics: Metrics
 
 
 def build(home: Home, stopping: threading.Event) -> Parts:
@@ -61,15 +64,26 @@ def build(home: Home, stopping: threading.Event) -> Parts:
     home.create()
     outbox = Outbox(home.database_file)
     photos = ContentFolder(home.photos)
+    slot = ModelSlot(home=home, book=ReleaseBook(outbox), config=config, stopping=stopping)
+    metrics = Metrics(partial(read_gauges, outbox, photos.root, slot))
     station = Station(
         identity=identity,
         outbox=outbox,
         photos=photos,
         min_free_bytes=config.min_free_bytes,
         features_max_age_s=config.features_max_age_s,
+        metrics=metrics,
     )
-    slot = ModelSlot(home=home, book=ReleaseBook(outbox), config=config, stopping=stopping)
-    return Parts(home=home, config=config, identity=identity, outbox=outbox, photos=photos, station=station, slot=slot)
+    return Parts(
+        home=home,
+        config=config,
+        identity=identity,
+        outbox=outbox,
+        photos=photos,
+        station=station,
+        slot=slot,
+        metrics=metrics,
+    )
 
 
 def hold_lock(home: Home) -> IO[str]:
@@ -149,14 +163,17 @@ class Watch:
             if self._tries[folder.name] > _TRIES:
                 raise Unsupported(f"{folder.name}: scanning it crashed {_TRIES} times; see the log")
             started_ns = time.monotonic_ns()
-            scanned = self._coming.finish(folder)
+            scanned, source = self._coming.finish(folder), "coming"
             if scanned is None:
-                scanned = self._parts.station.scan(read_item(folder), self._parts.slot.require)
-            note_decision(scanned, (time.monotonic_ns() - started_ns) // 1000)
+                scanned, source = self._parts.station.scan(read_item(folder), self._parts.slot.require), "inbox"
+            note_decision(scanned, (time.monotonic_ns() - started_ns) // 1000, source)
             remove(folder)
             self._on_record()
         except Unsupported as error:
             place = reject(self._parts.home, folder, error)
+            self._parts.metrics.count(REJECTED)
+            if hasattr(error, "code"):
+                self._parts.metrics.count(PHOTOS_REFUSED, error.code)
             note("rejected", item=place.name, why=str(error))
         except FileNotFoundError:
             note("gone", item=folder.name)
@@ -166,18 +183,35 @@ class Watch:
         del self._tries[folder.name]
 
 
-def note_decision(scanned: Scanned, scan_us: int) -> None:
-    """Log one decision."""
+def note_decision(scanned: Scanned, scan_us: int, source: str = "inbox") -> None:
+    """Log one decision in one line.
+
+    Args:
+        scanned: what was decided.
+        scan_us: how long the caller waited for it, microseconds.
+        source: how the item came: ``inbox`` whole, ``coming`` photo by photo, or by another way.
+    """
     record = scanned.record
     note(
         "decided",
         item_id=record.item_id,
         verdict=record.verdict,
+        reasons=",".join(dict.fromkeys(reason.code for reason in record.reasons)),
+        p_counterfeit=_rounded(record.prediction.p_counterfeit),
+        p_fraud=_rounded(record.prediction.p_fraud),
         record_id=record.record_id[:12],
         release=record.model.release,
+        variant=record.model.variant,
+        source=source,
+        photos=len(record.views),
         again=scanned.again,
         scan_us=scan_us,
+        **({} if scanned.again else {f"{step}_us": taken_us for step, taken_us in record.timings_us.items()}),
     )
+
+
+def _rounded(p: float | None) -> float | None:
+    return None if p is None else round(p, 4)
 
 
 def since_process_start_ms() -> int:

@@ -15,11 +15,16 @@ from functools import partial
 from edge_agent.home import HOME_VARIABLE, Home, home_folder
 from runtime.contracts.command import run_command
 
+STATION_HOME = "/var/lib/touchstone"
+"""Where the unit keeps a station, if nobody says otherwise."""
+
 COMMANDS: Mapping[str, str] = {
     "enrol": "edge_agent.commands.enrol",
     "scan": "edge_agent.commands.scan",
     "run": "edge_agent.commands.run",
     "status": "edge_agent.commands.status",
+    "doctor": "edge_agent.commands.doctor",
+    "install": "edge_agent.commands.install",
 }
 """Command to the module that does it; each has ``main(home, arguments) -> exit code``."""
 
@@ -52,16 +57,22 @@ def parser() -> argparse.ArgumentParser:
     status = _command(commands, "status", "show what runs here and how the outbox stands")
     status.add_argument("--json", action="store_true", help="print it as JSON")
     status.add_argument("--answers", type=int, default=5, metavar="N", help="show the last N answers (default 5)")
+    doctor = _command(commands, "doctor", "look at the whole station, and say what to do; exit code 1 on a FAIL")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.add_argument("--trial", action="store_true", help="run the model in a process of its own, some seconds")
+    install = _command(commands, "install", "write the systemd unit and agent.toml of this station", STATION_HOME)
+    install.add_argument("--root", metavar="DIR", help="write below DIR, for a package or an image (default: /)")
+    install.add_argument("--user", default="touchstone", help="system user that it runs as (default: %(default)s)")
+    install.add_argument("--program", metavar="PATH", help="what the unit starts (default: this touchstone-agent)")
     return top
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, home: str | None = None
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
-    command.add_argument(
-        "--home", metavar="DIR", help=f"the station's folder (default: ${HOME_VARIABLE}, else ~/.touchstone)"
-    )
+    where = home or f"${HOME_VARIABLE}, else ~/.touchstone"
+    command.add_argument("--home", metavar="DIR", default=home, help=f"the station's folder (default: {where})")
     command.set_defaults(command=partial(_run, name))
     return command
 

@@ -36,6 +36,8 @@ class Config:
         max_latency_ms: a variant that needs longer for one golden item is refused.
         features_max_age_s: listing features sent ahead that are older confirm nothing.
         features_most: of so many items at most are features kept; the oldest go.
+        camera: number, device file or address of the station's camera; None: items come through the inbox.
+        heartbeat_every_s: how often the station tells the server what it has counted.
     """
 
     server: str | None = None
@@ -50,6 +52,8 @@ class Config:
     max_latency_ms: float = 5000.0
     features_max_age_s: float = 7 * 86_400.0
     features_most: int = 200_000
+    camera: str | None = None
+    heartbeat_every_s: float = 300.0
 
 
 def read_config(path: Path) -> Config:

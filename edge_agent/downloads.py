@@ -17,6 +17,7 @@ from pathlib import Path
 from edge_agent.admission import keep_admission
 from edge_agent.disk import disk_errors, free_bytes
 from edge_agent.home import Home
+from edge_agent.pulse import beating
 from edge_agent.server_link import ServerLink
 from edge_agent.signed_releases import SignedRelease
 from runtime.bundle_store import open_bundle
@@ -85,7 +86,7 @@ class Downloads:
                 f"update: needs {wanted >> 20} MiB and {self._min_free_bytes >> 20} MiB to spare, "
                 f"{free_bytes(self._bundles) >> 20} MiB are free; free some space"
             )
-        for sha256, entry in missing.items():
+        for sha256, entry in beating(missing.items()):
             if sha256 not in here or not self._copy(here[sha256], sha256):
                 self._download(entry)
 
@@ -149,7 +150,7 @@ class Downloads:
     def _assemble(self, place: Path, raw: bytes, manifest: BundleManifest, release: SignedRelease) -> None:
         temp = self._bundles / f"{_NEW}{release.bundle_id}"
         shutil.rmtree(temp, ignore_errors=True)
-        for entry in manifest.files:
+        for entry in beating(manifest.files):
             make_folder((temp / entry.path).parent)
             write_durably(temp / entry.path, self._fetched(entry))
         make_folder(temp)

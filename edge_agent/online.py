@@ -9,12 +9,13 @@ from edge_agent.device_key import DeviceKey
 from edge_agent.downloads import Downloads
 from edge_agent.feature_feed import FeatureFeed
 from edge_agent.identity import check_server_url
+from edge_agent.metrics import UPDATES
 from edge_agent.outbox import CLOCK_FACT
 from edge_agent.server_link import ServerLink
 from edge_agent.signed_releases import SignedReleases, read_pinned_root
 from edge_agent.updates import Updates
 from edge_agent.uplink import Uplink
-from runtime.contracts.errors import TouchstoneError
+from runtime.contracts.errors import TouchstoneError, Unsupported, Untrusted
 from runtime.contracts.sync import StationReport
 
 
@@ -30,7 +31,9 @@ class Online:
             key=DeviceKey.load(parts.home),
             clock_offset_s=float(parts.outbox.fact(CLOCK_FACT) or "0"),
         )
-        self._uplink = Uplink(outbox=parts.outbox, photos=parts.photos, link=self._link, stopping=stopping)
+        self._uplink = Uplink(
+            outbox=parts.outbox, photos=parts.photos, link=self._link, stopping=stopping, metrics=parts.metrics
+        )
         self._features = FeatureFeed(
             outbox=parts.outbox,
             link=self._link,
@@ -71,12 +74,14 @@ class Online:
         """Look for a release and move to it, and see to the variant; return the seconds until the next time."""
         try:
             try:
-                self._updates.step()
+                swapped = self._updates.step()
             finally:  # without a server too
                 self._parts.slot.measure_again()
             self._update_error = ""
+            self._parts.metrics.count(UPDATES, "swapped" if swapped else "unchanged")
         except TouchstoneError as failure:
             self._update_error = str(failure)
+            self._parts.metrics.count(UPDATES, "refused" if isinstance(failure, Unsupported | Untrusted) else "failed")
             raise
         return self._parts.config.update_every_s
 

@@ -26,6 +26,7 @@ CLOCK_FACT = "clock_offset_s"
 CONTACT_FACT = "last_contact_s"
 ERROR_FACT = "last_error"
 
+_KEPT_TELEMETRY = 288
 LONGEST_WAIT_S = 2 * 86_400.0
 """No due time lies further ahead; one that does was written by a clock that has jumped, and counts as due."""
 
@@ -40,6 +41,15 @@ class Tally:
     parked: int
     cases: int
     waiting_cases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """A record that the server refused for good, and why; it stays, and is tried again after a day."""
+
+    record_id: RecordId
+    item_id: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +163,21 @@ class Outbox:
             waiting_cases=sum(n for state, case, n in rows if case and state != "acked"),
         )
 
+    def oldest_waiting(self) -> Record | None:
+        """Return the record that has waited longest for the server; ``None`` where none waits."""
+        with self.reading() as db:
+            row = db.execute("SELECT body FROM record WHERE state != 'acked' ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else _record(row[0])
+
+    def parked(self, limit: int) -> tuple[Parked, ...]:
+        """Return the records that the server refused for good, the newest first."""
+        with self.reading() as db:
+            rows = db.execute(
+                "SELECT record_id, item_id, error FROM record WHERE state = 'parked' ORDER BY seq DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return tuple(Parked(record_id=record_id, item_id=item_id, why=why) for record_id, item_id, why in rows)
+
     def drop_oldest(self, remove: Callable[[str], object]) -> int | None:
         """Let go of the photos of the oldest record that is no case, if it still has any.
 
@@ -230,6 +255,12 @@ class Outbox:
         with self.reading() as db:
             (count,) = db.execute("SELECT COUNT(*) FROM answer").fetchone()
         return int(count)
+
+    def add_telemetry(self, body: bytes, made_s: float) -> None:
+        """Store a message about the station itself; only the newest are kept."""
+        with self.writing() as db:
+            db.execute("INSERT INTO telemetry (made_s, body) VALUES (?, ?)", (made_s, body))
+            db.execute("DELETE FROM telemetry WHERE seq <= (SELECT MAX(seq) FROM telemetry) - ?", (_KEPT_TELEMETRY,))
 
     def fact(self, name: str) -> str | None:
         """Return what was last stored under ``name``."""

@@ -84,6 +84,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
         "CREATE INDEX feature_by_age ON feature (as_of_s)",
     ),
+    ("CREATE TABLE telemetry (seq INTEGER PRIMARY KEY AUTOINCREMENT, made_s REAL NOT NULL, body BLOB NOT NULL)",),
 )
 
 

@@ -19,6 +19,7 @@ import httpx
 
 from edge_agent.device_key import DeviceKey
 from edge_agent.identity import is_loopback
+from edge_agent.pulse import beating
 from runtime.contracts.codec import decode, parse_json
 from runtime.contracts.errors import StationFault, TouchstoneError, TryLater, Unsupported, Untrusted
 from runtime.contracts.records import StationId
@@ -39,6 +40,7 @@ EXCEPTIONS: tuple[tuple[type[Exception], type[TouchstoneError], str], ...] = (
 
 _TIMEOUT = httpx.Timeout(20.0, connect=10.0)
 _ANSWER_WITHIN_S = 120.0
+_PIECE_BYTES = 256 * 1024
 _JSON = ("application/json", "application/problem+json")
 T = TypeVar("T")
 
@@ -161,7 +163,7 @@ class ServerLink:
             TryLater: the server cannot be reached, or the connection broke; also while iterating.
         """
         with self._exchange(method, path, body, "application/json") as response:
-            yield response.iter_raw()
+            yield beating(response.iter_raw())
 
     def _once(self, method: str, path: str, body: bytes, content_type: str) -> Reply:
         with self._exchange(method, path, body, content_type) as response:
@@ -179,9 +181,13 @@ class ServerLink:
             headers["Authorization"] = f"Bearer {token}"
         if method in ("PUT", "POST"):
             headers["Content-Type"] = content_type
+        content = None
+        if body:
+            headers["Content-Length"] = str(len(body))  # or the pieces would go in chunked encoding
+            content = beating(body[at : at + _PIECE_BYTES] for at in range(0, len(body), _PIECE_BYTES))
         with (
             self._translated(),
-            self._client.stream(method, url, content=body or None, headers=headers) as response,
+            self._client.stream(method, url, content=content, headers=headers) as response,
         ):
             self._read_clock(response)
             if not 200 <= response.status_code < 300:
@@ -217,7 +223,7 @@ class ServerLink:
 def _bounded_body(response: httpx.Response, what: str) -> bytes:
     body = bytearray()
     deadline = time.monotonic() + _ANSWER_WITHIN_S
-    for chunk in response.iter_raw():
+    for chunk in beating(response.iter_raw()):
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise TryLater(f"{what}: the answer is longer than {MAX_ANSWER_BYTES} bytes; will ask again")

@@ -25,6 +25,7 @@ from edge_agent.features import DEFAULT_MAX_AGE_S, SentAhead, features_of
 from edge_agent.identity import Identity
 from edge_agent.intake import Checked, Intake, check
 from edge_agent.item_history import item_history, photo_uses
+from edge_agent.metrics import RESCANS, Metrics
 from edge_agent.outbox import Outbox, insert_record
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import Unsupported
@@ -101,12 +102,14 @@ class Station:
         photos: ContentFolder,
         min_free_bytes: int,
         features_max_age_s: float = DEFAULT_MAX_AGE_S,
+        metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._identity = identity
         self._outbox = outbox
         self._features_max_age_s = features_max_age_s
         self._intake = Intake(outbox, photos, min_free_bytes)
+        self._metrics = metrics or Metrics()
         self._now = now
         self._cores = ThreadPoolExecutor(core_count(), "scan")
 
@@ -223,12 +226,14 @@ class Station:
             return self._again(self._outbox.find(record.record_id) or record, photos)
         if is_case(record):
             self._intake.keep(photos)
+        self._metrics.scanned(record)
         return Scanned(record=record, again=False)
 
     def _again(self, earlier: Record, photos: Sequence[Checked]) -> Scanned:
         """Answer from the outbox; scanning an item again is also how a case whose photos were lost is mended."""
         if is_case(earlier):
             self._intake.mend(photos)
+        self._metrics.count(RESCANS)
         return Scanned(record=earlier, again=True)
 
     def _id_of(self, item_id: str, photos: Sequence[Checked], listing: Listing | None) -> RecordId:

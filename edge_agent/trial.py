@@ -17,10 +17,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.pulse import beat
 from edge_agent.variant_choice import Schedule
 from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.errors import TouchstoneError, TryLater, Untrusted
@@ -177,6 +179,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     signal.alarm(order.timeout_s + 5)
     os.nice(_NICENESS)
+    with suppress(OSError):  # should memory run out, this process goes, never the station
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if order.max_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (order.max_bytes, order.max_bytes))
@@ -190,6 +194,7 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, stopping: threading.
         try:
             return child.communicate(timeout=0.2)
         except subprocess.TimeoutExpired:
+            beat()
             if stopping.is_set():
                 raise TryLater("trial: the agent is stopping; the bundle will be tried at the next start") from None
             if time.monotonic() > deadline:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from edge_agent.back_off import back_off_s
 from edge_agent.journal import note
+from edge_agent.metrics import ACKED, PARKED, UPLOAD, Metrics
 from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, Leased, Outbox
 from edge_agent.server_link import Refused, RefusedForGood, ServerLink
 from runtime.contracts.codec import canonical_json
@@ -49,6 +50,7 @@ class Uplink:
         photos: ContentFolder,
         link: ServerLink,
         stopping: threading.Event,
+        metrics: Metrics | None = None,
         seed: int | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
@@ -56,6 +58,7 @@ class Uplink:
         self._photos = photos
         self._link = link
         self._stopping = stopping
+        self._metrics = metrics or Metrics()
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self._now_s = now_s
         self._reported: StationReport | None = None
@@ -75,6 +78,7 @@ class Uplink:
             if self._stopping.is_set() or failures >= _FAILURES_UNTIL_STOP or isinstance(failure, StationFault):
                 self._outbox.give_back(leased.record.record_id)
                 continue
+            started_ns = time.monotonic_ns()
             try:
                 self._send(leased.record)
             except (TryLater, StationFault) as error:
@@ -87,6 +91,8 @@ class Uplink:
             else:
                 acked, failures = acked + 1, 0
                 self._outbox.ack(leased.record.record_id)
+                self._metrics.count(ACKED)
+                self._metrics.observe(UPLOAD, (time.monotonic_ns() - started_ns) // 1000)
                 note("acked", record_id=leased.record.record_id[:12], item_id=leased.record.item_id)
         if failure is not None:
             raise failure
@@ -174,6 +180,7 @@ class Uplink:
 
     def _park(self, leased: Leased, error: Unsupported | Untrusted) -> None:
         self._outbox.park(leased.record.record_id, until_s=self._now_s() + PARKED_FOR_S, error=str(error))
+        self._metrics.count(PARKED)
         status = error.status if isinstance(error, RefusedForGood) else None
         note(
             "parked", record_id=leased.record.record_id[:12], item_id=leased.record.item_id, why=str(error), http=status

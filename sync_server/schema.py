@@ -51,6 +51,16 @@ STATIONS = Table(
     Column("answers", Integer, nullable=False, default=0),
 )
 
+HEARTBEATS = Table(
+    "heartbeats",
+    METADATA,
+    Column("station_id", ForeignKey("stations.id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+    Column("received_at", String(32), nullable=False),
+    Index(None, "station_id", "received_at"),
+)
+
 ENROLMENT_CODES = Table(
     "enrolment_codes",
     METADATA,

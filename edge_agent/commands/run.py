@@ -1,37 +1,70 @@
-"""``touchstone-agent run``: the daemon. SIGTERM and SIGINT finish the scan in hand, then end it."""
+"""``touchstone-agent run``: the daemon. SIGTERM and SIGINT finish the scan in hand, begin no other, then end it.
+
+Its loops, each on a thread of its own, held equal to ``LOOPS`` by a test. Seconds; a step that shows no progress for
+longer than its silence hangs, and systemd restarts the agent. All that any of them knows is on disk.
+
+========= ======= ======= ===== =====================================================================
+loop      back-off silence grace when a neighbour is slow or fails
+========= ======= ======= ===== =====================================================================
+watch     5       120     -     scans go on: they share the disk with the others, nothing else
+uplink    30      300     3     records wait in the outbox, for months if they must
+update    300     300     3     the model that runs goes on; a trial may take as long as ``agent.toml`` says
+heartbeat 300     120     3     counts go on; a late message says its own time
+========= ======= ======= ===== =====================================================================
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.agent import Parts, Watch, build, hold_lock, restore_model, since_process_start_ms
+from edge_agent.heartbeat import Heart
 from edge_agent.home import Home
 from edge_agent.journal import note
+from edge_agent.metrics import ERRORS
+from edge_agent.sd_notify import Notifier
 from edge_agent.supervisor import Loop, Supervisor
 from runtime.contracts.errors import TouchstoneError
 
 if TYPE_CHECKING:
     from edge_agent.online import Online
 
-_WATCH_LONGEST_WAIT_S = 5.0
-_UPLINK_LONGEST_WAIT_S = 30.0
-_UPDATE_LONGEST_WAIT_S = 300.0
-_NETWORK_GRACE_S = 3.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How patient the supervisor is with one loop; see ``Loop``."""
+
+    longest_wait_s: float
+    longest_silence_s: float
+    grace_s: float | None
+
+
+LOOPS: Mapping[str, Pace] = {
+    "watch": Pace(longest_wait_s=5.0, longest_silence_s=120.0, grace_s=None),
+    "uplink": Pace(longest_wait_s=30.0, longest_silence_s=300.0, grace_s=3.0),
+    "update": Pace(longest_wait_s=300.0, longest_silence_s=300.0, grace_s=3.0),
+    "heartbeat": Pace(longest_wait_s=300.0, longest_silence_s=120.0, grace_s=3.0),
+}
 
 
 def main(home: Home, arguments: argparse.Namespace) -> int:
     """Run until stopped, or once."""
     stopping = threading.Event()
+    notifier = Notifier(os.environ)
     if not arguments.once:
         for number in (signal.SIGTERM, signal.SIGINT):  # until the supervisor takes them over
             signal.signal(number, lambda *_: stopping.set())
+        if sys.stderr is not None:
+            faulthandler.enable(sys.stderr)  # when the watchdog kills, the log shows where every thread stood
     parts = build(home, stopping)
     with hold_lock(home):
         try:
@@ -42,31 +75,29 @@ def main(home: Home, arguments: argparse.Namespace) -> int:
             sys.stdout.flush()
             if arguments.once:
                 return _once(parts, stopping)
-            asyncio.run(_daemon(parts, stopping))
+            notifier.ready(_standing(parts))
+            asyncio.run(_daemon(parts, stopping, notifier))
         finally:
             parts.outbox.close()
     return 0
 
 
-async def _daemon(parts: Parts, stopping: threading.Event) -> None:
+async def _daemon(parts: Parts, stopping: threading.Event, notifier: Notifier) -> None:
     network = _Network(parts, stopping)
     watch = Watch(parts, on_record=lambda: supervisor.wake("uplink"))
-    loops = (
-        Loop(name="watch", step=watch.step, longest_wait_s=_WATCH_LONGEST_WAIT_S, grace_s=None),
-        Loop(
-            name="uplink",
-            step=network.uplink_step,
-            longest_wait_s=_UPLINK_LONGEST_WAIT_S,
-            grace_s=_NETWORK_GRACE_S,
-        ),
-        Loop(
-            name="update",
-            step=network.update_step,
-            longest_wait_s=_UPDATE_LONGEST_WAIT_S,
-            grace_s=_NETWORK_GRACE_S,
-        ),
+    steps: Mapping[str, Callable[[], float]] = {
+        "watch": watch.step,
+        "uplink": network.uplink_step,
+        "update": network.update_step,
+        "heartbeat": Heart(parts).step,
+    }
+    supervisor = Supervisor(
+        [_loop(name, step, LOOPS[name]) for name, step in steps.items()],
+        stopping,
+        notifier=notifier,
+        status=lambda: _standing(parts),
+        on_failure=lambda loop, family: parts.metrics.count(ERRORS, loop, family),
     )
-    supervisor = Supervisor(loops, stopping)
     ended = await supervisor.run()
     note("stopped", in_order=ended)
     if not ended:
@@ -74,6 +105,23 @@ async def _daemon(parts: Parts, stopping: threading.Event) -> None:
         sys.stdout.flush()
         os._exit(0)
     network.close()
+
+
+def _loop(name: str, step: Callable[[], float], pace: Pace) -> Loop:
+    return Loop(
+        name=name,
+        step=step,
+        longest_wait_s=pace.longest_wait_s,
+        longest_silence_s=pace.longest_silence_s,
+        grace_s=pace.grace_s,
+    )
+
+
+def _standing(parts: Parts) -> str:
+    current = parts.slot.current
+    if current is None:
+        return "no model yet: nothing is scanned"
+    return f"scans with {current.ref.name} release {current.ref.release}, {current.ref.variant}"
 
 
 class _Network:

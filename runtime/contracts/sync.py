@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runtime.contracts.errors import Unsupported
-from runtime.contracts.records import BundleId, ItemId, Label, Record, RecordId, StationId
+from runtime.contracts.records import BundleId, ItemId, Label, ModelRef, Record, RecordId, StationId
 
 TOKEN_AUDIENCE = "touchstone-sync"  # noqa: S105 - a name, not a secret
 TOKEN_LIFETIME_S = 60
@@ -21,6 +21,8 @@ MAX_RECORD_BYTES = 256 * 1024
 MAX_FEATURES_PAGE = 200
 MAX_LISTING_BYTES = 16 * 1024
 """Of one item's features as canonical JSON, so that a page stays below what a station reads of one answer."""
+MAX_HEARTBEAT_BYTES = 16 * 1024
+SCORE_BINS = 20
 
 _CODE = re.compile(r"([A-Z2-7]{16})-([0-9a-f]{32})")
 
@@ -101,6 +103,45 @@ class StationReport:
     recorded: int
     acked: int
     pending: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreBins:
+    """How often a score of one release fell into each of ``SCORE_BINS`` equal parts of [0, 1], upper ends included."""
+
+    release: int
+    score: Literal["p_counterfeit", "p_fraud"]
+    bins: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """``PUT /v1/station/heartbeats/{seq}``: what a station has counted, and how it stood. No photo, item or record.
+
+    Counts run from the start of the process and only rise until the next, so a message that is lost loses nothing.
+
+    Attributes:
+        made_at: ISO 8601 in UTC, by the station's clock.
+        started_at: when its process started; where it differs from the message before, counts began anew.
+        uptime_s: seconds between the two, by a clock that does not jump.
+        model: what runs; ``None``: nothing yet.
+        versions: of the agent, of Python, and of the bundle's engines.
+        counters: series, as the station's own metrics name it, to its count.
+        gauges: series to its value at that moment.
+        latencies_us: what was timed to its sketch (``runtime.contracts.sketch``), bucket to count, of microseconds.
+        scores: what the model said, by release.
+    """
+
+    v: Literal[1] = 1
+    made_at: str
+    started_at: str
+    uptime_s: float
+    model: ModelRef | None
+    versions: Mapping[str, str]
+    counters: Mapping[str, int]
+    gauges: Mapping[str, float]
+    latencies_us: Mapping[str, Mapping[str, int]]
+    scores: tuple[ScoreBins, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime.contracts.sync import MAX_PHOTO_BYTES, MAX_RECORD_BYTES
+from runtime.contracts.sync import MAX_HEARTBEAT_BYTES, MAX_PHOTO_BYTES, MAX_RECORD_BYTES
 from sync_server.api.problems import problem
 
 PAGE_POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+_MOST = (("/v1/photos/", MAX_PHOTO_BYTES), ("/v1/station/heartbeats/", MAX_HEARTBEAT_BYTES))
 _HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -31,7 +32,7 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = MAX_PHOTO_BYTES if scope["path"].startswith("/v1/photos/") else MAX_RECORD_BYTES
+        limit = next((most for path, most in _MOST if scope["path"].startswith(path)), MAX_RECORD_BYTES)
         answer = _with_headers(send, "no-cache" if scope["path"].startswith("/static") else "no-store")
         if _declared(scope) > limit:
             await problem(413, "too-large", "Too large", _message(limit))(scope, receive, answer)

@@ -1,17 +1,26 @@
-"""Routes of stations: enrol, what to run, what runs, what the experts said."""
+"""Routes of stations: enrol, what to run, what runs, how they do, what the experts said."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
-from runtime.contracts.sync import Answers, Assignment, EnrolAnswer, EnrolRequest, StationHistory, StationReport
+from runtime.contracts.sync import (
+    Answers,
+    Assignment,
+    EnrolAnswer,
+    EnrolRequest,
+    Heartbeat,
+    StationHistory,
+    StationReport,
+)
 from sync_server.api.bodies import strictly
 from sync_server.api.callers import Caller, Device, Shared
 from sync_server.auth import audit_key
 from sync_server.cases import answers_after
 from sync_server.devices import Station, enrol, list_stations, store_report
+from sync_server.heartbeats import KEPT, StoredHeartbeat, list_heartbeats, store_heartbeat
 from sync_server.history import history_after
 from sync_server.releases import assigned_target
 
@@ -61,6 +70,32 @@ def report(
     with shared.store.write() as connection:
         store_report(connection, station, body, shared.now())
     return Response(status_code=204)
+
+
+@router.put("/station/heartbeats/{seq}", status_code=204)
+def heartbeat(
+    seq: Annotated[int, Path(ge=1, lt=2**63)],
+    body: Heartbeat,
+    station: Device,
+    _: Annotated[None, strictly(Heartbeat)],
+    shared: Shared,
+) -> Response:
+    """Keep what this station says of itself; the same again changes nothing."""
+    with shared.store.write() as connection:
+        store_heartbeat(connection, station, seq, body, shared.now())
+    return Response(status_code=204)
+
+
+@router.get("/stations/{station_id}/heartbeats")
+def heartbeats(
+    station_id: Annotated[str, Path(pattern="^st-[0-9a-f]{1,61}$")],
+    _: Caller,
+    shared: Shared,
+    limit: Annotated[int, Query(ge=1, le=KEPT)] = 50,
+) -> tuple[StoredHeartbeat, ...]:
+    """Return what a station has said of itself, the newest first: counts, latencies, scores, versions."""
+    with shared.store.read() as connection:
+        return list_heartbeats(connection, station_id, limit)
 
 
 @router.get("/stations")

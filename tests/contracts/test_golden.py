@@ -19,8 +19,10 @@ from runtime.contracts.sync import (
     EnrolmentCode,
     EnrolRequest,
     FeaturesAhead,
+    Heartbeat,
     ListingFeatures,
     ReleaseInfo,
+    ScoreBins,
     StationHistory,
     StationReport,
 )
@@ -34,13 +36,15 @@ MESSAGES: dict[str, type] = {
     "enrol_answer": EnrolAnswer,
     "enrol_request": EnrolRequest,
     "features_ahead": FeaturesAhead,
+    "heartbeat": Heartbeat,
+    "heartbeat_without_a_model": Heartbeat,
     "record": Record,
     "release_info": ReleaseInfo,
     "station_history": StationHistory,
     "station_report": StationReport,
     "station_report_without_a_model": StationReport,
 }
-NOT_SENT_ALONE = {Answer, EnrolmentCode, ListingFeatures}
+NOT_SENT_ALONE = {Answer, EnrolmentCode, ListingFeatures, ScoreBins}
 
 
 GREW: dict[str, str] = {

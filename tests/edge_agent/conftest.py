@@ -21,7 +21,7 @@ from edge_agent.server_link import ServerLink
 from edge_agent.variant_choice import Measured, Pick, Tried
 from runtime.bundle_store import open_bundle
 from tests.edge_agent.repository import Repository
-from tests.edge_agent.rigs import RealServer, make_home
+from tests.edge_agent.rigs import RealServer, ServiceManager, make_home
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,14 @@ def link_to() -> Iterator[Callable[..., ServerLink]]:
             return link
 
         yield make
+
+
+@pytest.fixture
+def manager() -> Iterator[ServiceManager]:
+    """What systemd is to a service: it hears what the service says of itself."""
+    listening = ServiceManager()
+    yield listening
+    listening.close()
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +14,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +23,7 @@ from typing import Any
 
 from edge_agent.home import Home
 from edge_agent.identity import Identity, write_identity
+from edge_agent.outbox import Outbox
 from runtime.contracts.records import (
     BundleId,
     ItemId,
@@ -119,17 +122,25 @@ class RealServer:
 
 
 class Daemon:
-    """``touchstone-agent run`` as a process."""
+    """``touchstone-agent run`` as a process, by ``command`` where that is another one."""
 
-    def __init__(self, home: Path, *, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        log: Path | None = None,
+        command: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = log or home / "daemon.log"
         self._stderr = self.log.open("a")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge_agent.cli", "run", "--home", str(home)],
+            command or [sys.executable, "-m", "edge_agent.cli", "run", "--home", str(home)],
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
+            env={**os.environ, **(environment or {})},
         )
 
     def ready_line(self) -> str:
@@ -146,6 +157,31 @@ class Daemon:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         return [line for line in map(_parsed, self.log.read_text().splitlines()) if line.get("event") == event]
+
+
+class ServiceManager:
+    """The other end of sd_notify(3): a real socket that collects what a service says."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address or f"@touchstone-{secrets.token_hex(8)}"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address.replace("@", "\0", 1) if self.address.startswith("@") else self.address)
+        self._socket.setblocking(False)
+
+    def environment(self, watchdog_s: float | None = None) -> dict[str, str]:
+        watchdog = {} if watchdog_s is None else {"WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
+        return {"NOTIFY_SOCKET": self.address, **watchdog}
+
+    def heard(self) -> list[str]:
+        """Return what was said since the last time, one assignment each."""
+        said: list[str] = []
+        with suppress(BlockingIOError):
+            while True:
+                said += self._socket.recv(65536).decode().split("\n")
+        return said
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def _parsed(line: str) -> dict[str, Any]:
@@ -283,6 +319,23 @@ def make_home(folder: Path, *, server: str = "http://127.0.0.1:9", share: float 
     write_identity(home, identity)
     (folder / "agent.toml").write_text(FAST)
     return home
+
+
+def drop(home: Home, name: str, **photos: bytes) -> None:
+    """Put an item into the inbox, whole."""
+    filling = home.inbox / f".{name}"
+    filling.mkdir()
+    for view, data in photos.items():
+        (filling / f"{view}.jpg").write_bytes(data)
+    filling.rename(home.inbox / name)
+
+
+def recorded(home: Home) -> int:
+    box = Outbox(home.database_file)
+    try:
+        return box.tally().recorded
+    finally:
+        box.close()
 
 
 def environment_without_network() -> dict[str, str]:

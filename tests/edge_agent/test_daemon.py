@@ -19,28 +19,20 @@ import pytest
 from edge_agent.agent import Watch, build
 from edge_agent.home import Home
 from edge_agent.model_slot import RunningModel
-from edge_agent.outbox import Outbox
 from edge_agent.supervisor import Loop, Supervisor
 from runtime.contracts.errors import StationFault, TryLater
 from runtime.inspector import Inspector
 from tests.edge_agent.repository import Repository
-from tests.edge_agent.rigs import Daemon, RealServer, agent, environment_without_network, make_home, wait_until
-
-
-def drop(home: Home, name: str, **photos: bytes) -> None:
-    filling = home.inbox / f".{name}"
-    filling.mkdir()
-    for view, data in photos.items():
-        (filling / f"{view}.jpg").write_bytes(data)
-    filling.rename(home.inbox / name)
-
-
-def recorded(home: Home) -> int:
-    box = Outbox(home.database_file)
-    try:
-        return box.tally().recorded
-    finally:
-        box.close()
+from tests.edge_agent.rigs import (
+    Daemon,
+    RealServer,
+    agent,
+    drop,
+    environment_without_network,
+    make_home,
+    recorded,
+    wait_until,
+)
 
 
 def test_the_daemon_scans_without_a_server_and_rejects_what_it_cannot_read(

@@ -16,7 +16,7 @@ from edge_agent.model_slot import ModelSlot
 from edge_agent.outbox import Outbox
 from edge_agent.release_book import ReleaseBook
 from edge_agent.station import ScanRequest, Station
-from edge_agent.trial import TRIAL_COMMAND
+from edge_agent.trial import TRIAL_COMMAND, TrialOrder, run_trial
 from runtime.bundle_store import Bundle, open_bundle
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, TryLater, Unsupported
@@ -209,3 +209,16 @@ def test_a_swap_during_scans_drops_none_and_each_scan_has_one_model(
         p_of.setdefault(key, set()).add(record.prediction.p_counterfeit)
     assert seen == {1, 2, 3}
     assert all(len(values) == 1 for values in p_of.values()), "a scan was decided by two models"
+
+
+def test_a_trial_goes_first_when_memory_runs_out() -> None:
+    code = (
+        "import sys, edge_agent.trial as trial\n"
+        "def tried(order):\n"
+        "    return trial.TrialResult(problems=(open('/proc/self/oom_score_adj').read().strip(),))\n"
+        "trial.try_variant = tried\n"
+        "sys.exit(trial.main(sys.argv[1:]))"
+    )
+    order = TrialOrder(bundle="", variant=None, threads=1, timeout_s=30, max_bytes=0)
+    result = run_trial(order, stopping=threading.Event(), command=(sys.executable, "-c", code))
+    assert result.problems == ("1000",)

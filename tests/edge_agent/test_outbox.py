@@ -254,3 +254,15 @@ class OutboxMachine(RuleBasedStateMachine):
 
 TestOutboxMachine = OutboxMachine.TestCase
 TestOutboxMachine.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+
+
+def test_what_waits_longest_and_what_was_refused_can_be_asked_for(outbox: Outbox) -> None:
+    assert (outbox.oldest_waiting(), outbox.parked(5)) == (None, ())
+    for number in (1, 2, 3):
+        outbox.add(make_record(number))
+    outbox.ack(make_record(1).record_id)
+    assert outbox.oldest_waiting() == make_record(2)
+    for number in (2, 3):
+        outbox.park(make_record(number).record_id, until_s=1000, error=f"refused {number}")
+    assert [(one.item_id, one.why) for one in outbox.parked(5)] == [("item 3", "refused 3"), ("item 2", "refused 2")]
+    assert len(outbox.parked(1)) == 1

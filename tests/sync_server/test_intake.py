@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from runtime.contracts.codec import canonical_json, decode, encode
-from runtime.contracts.sync import MAX_PHOTO_BYTES, Answers, request_claims
+from runtime.contracts.sync import MAX_HEARTBEAT_BYTES, MAX_PHOTO_BYTES, Answers, request_claims
 
 NO_BYTES = hashlib.sha256(b"").hexdigest()
 
@@ -232,3 +232,37 @@ def test_a_broken_connection_in_a_photo_is_no_mistake_of_the_servers(station, se
         raw.sendall(head.encode() + data[: len(data) // 2])
     assert station.send("HEAD", path).status_code == 404
     assert station.put_photo(data).status_code == 201  # the server fixture checks that nothing was logged
+
+
+def test_a_heartbeat_is_kept_for_people_and_bounded(station, people, client) -> None:
+    beat = {
+        "v": 1,
+        "made_at": "2026-11-20T09:00:00Z",
+        "started_at": "2026-11-20T08:00:00Z",
+        "uptime_s": 3600.0,
+        "model": None,
+        "versions": {"agent": "0.1.0"},
+        "counters": {"touchstone_rescans_total": 3},
+        "gauges": {"touchstone_free_bytes": 5.0},
+        "latencies_us": {"until_stored": {"301": 2}},
+        "scores": [{"release": 1, "score": "p_fraud", "bins": [2] + [0] * 19}],
+    }
+
+    def put(seq: object, body: object) -> int:
+        raw = json.dumps(body).encode()
+        path = f"/v1/station/heartbeats/{seq}"
+        return station.send("PUT", path, raw, **{"Content-Type": "application/json"}).status_code
+
+    assert [put(1, beat), put(1, beat), put(2, beat)] == [204, 204, 204]
+    path = f"/v1/stations/{station.station_id}/heartbeats"
+    shown = people["viewer"].send("GET", path).json()
+    assert [(one["seq"], one["heartbeat"]) for one in shown] == [(2, beat), (1, beat)]
+    assert len(people["viewer"].send("GET", f"{path}?limit=1").json()) == 1
+    assert put(3, {**beat, "photo": "x"}) == 422
+    assert put(3, {**beat, "counters": {"touchstone_rescans_total": "3"}}) == 422
+    assert put(0, beat) == 422
+    assert put(3, {**beat, "versions": {"agent": "x" * MAX_HEARTBEAT_BYTES}}) == 413
+    assert people["viewer"].send("GET", "/v1/stations/st-00ff/heartbeats").status_code == 404
+    assert people["viewer"].send("GET", "/v1/stations/%00/heartbeats").status_code == 422
+    assert station.send("GET", path).status_code == 401
+    assert len(people["viewer"].send("GET", path).json()) == 2

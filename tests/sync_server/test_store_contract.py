@@ -17,14 +17,15 @@ from sqlalchemy import func, select, text
 
 from runtime.contracts.errors import StationFault, TryLater, Unsupported
 from runtime.contracts.records import BundleId, ItemId, ModelRef, Prediction, Record, RecordId, StationId, ViewScore
-from runtime.contracts.sync import EnrolRequest, StationReport, request_claims
-from sync_server import releases
+from runtime.contracts.sync import EnrolRequest, Heartbeat, ScoreBins, StationReport, request_claims
+from sync_server import heartbeats, releases
 from sync_server.auth import Person, SignedRequest, add_person, person_of, station_of
 from sync_server.blobs import Blobs
 from sync_server.cases import answers_after, label_case, list_cases, show_case
 from sync_server.datasets import find_dataset, freeze
 from sync_server.devices import enrol, issue_code, list_stations, store_report
 from sync_server.founding import found_server
+from sync_server.heartbeats import list_heartbeats, store_heartbeat
 from sync_server.intake import Photo, note_photo, take_record
 from sync_server.refusals import Conflict, Forbidden, NotFound, PhotosMissing, Unauthenticated
 from sync_server.schema import CASES, METADATA, PEOPLE, TUF_METADATA
@@ -163,6 +164,72 @@ def test_a_report_is_what_the_list_of_stations_shows(store: Store) -> None:
         (shown,) = list_stations(connection)
     assert shown.report == report
     assert shown.last_seen == "2026-11-20T09:00:00.000000+00:00"
+
+
+def heartbeat_of(scans: int) -> Heartbeat:
+    return Heartbeat(
+        made_at="2026-11-20T09:00:00Z",
+        started_at="2026-11-20T08:00:00Z",
+        uptime_s=3600.0,
+        model=None,
+        versions={"agent": "0.1.0"},
+        counters={'touchstone_scans_total{verdict="authentic"}': scans},
+        gauges={"touchstone_free_bytes": 5.0},
+        latencies_us={"until_stored": {"301": scans}},
+        scores=(ScoreBins(release=1, score="p_fraud", bins=(scans, *[0] * 19)),),
+    )
+
+
+def beat(store: Store, station: StationId, seq: int, scans: int, minutes: int = 0) -> bool:
+    with store.write() as connection:
+        return store_heartbeat(connection, station, seq, heartbeat_of(scans), NOW + timedelta(minutes=minutes))
+
+
+def beats(store: Store, station: str, limit: int = 50) -> list[tuple[int, int]]:
+    with store.read() as connection:
+        found = list_heartbeats(connection, station, limit)
+    return [(one.seq, sum(one.heartbeat.counters.values())) for one in found]
+
+
+def test_a_heartbeat_counts_once_and_comes_back_as_it_was(store: Store) -> None:
+    station, other = enrolled(store), enrolled(store, "cd" * 32)
+    assert [beat(store, station, 1, 10), beat(store, station, 1, 10, minutes=9)] == [True, False]
+    assert beat(store, other, 1, 99)
+    assert beat(store, station, 2, 20, minutes=5)
+    assert beats(store, station) == [(2, 20), (1, 10)]
+    assert beats(store, station, limit=1) == [(2, 20)]
+    assert beats(store, other) == [(1, 99)]
+    with store.read() as connection:
+        assert list_heartbeats(connection, station, 1)[0].heartbeat == heartbeat_of(20)
+        shown = {one.station_id: one.last_seen for one in list_stations(connection)}
+    assert shown[station] == "2026-11-20T09:05:00.000000+00:00"
+    with pytest.raises(NotFound, match="not enrolled"):
+        beats(store, "st-unknown")
+
+
+def test_a_station_that_begins_to_count_anew_replaces_what_it_said(store: Store) -> None:
+    station = enrolled(store)
+    for seq in (1, 2, 3):
+        beat(store, station, seq, seq * 10, minutes=seq)
+    assert not beat(store, station, 1, 7, minutes=10)
+    assert beats(store, station) == [(1, 7), (3, 30), (2, 20)]
+
+
+def test_only_the_newest_heartbeats_of_each_station_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "KEPT", 3)
+    station, other = enrolled(store), enrolled(store, "cd" * 32)
+    beat(store, other, 1, 1)
+    for seq in range(1, 6):
+        beat(store, station, seq, seq, minutes=seq)
+    assert [seq for seq, _ in beats(store, station)] == [5, 4, 3]
+    assert beats(store, other) == [(1, 1)]
+
+
+def test_the_same_heartbeat_sent_twice_at_once_is_stored_once(store: Store) -> None:
+    station = enrolled(store)
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(lambda _: beat(store, station, 1, 5), range(4))) == [False, False, False, True]
+    assert beats(store, station) == [(1, 5)]
 
 
 def test_a_record_is_taken_once_and_never_replaced(store: Store, blobs: Blobs) -> None:
