@@ -73,7 +73,7 @@ class Outbox:
 
     def add(self, record: Record) -> bool:
         """Store ``record`` durably; return False if it was there already, and change nothing then."""
-        with self._writing() as db:
+        with self.writing() as db:
             seq = db.execute(
                 "INSERT INTO record (record_id, item_id, is_case, priority, body) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (record_id) DO NOTHING RETURNING seq",
@@ -87,7 +87,7 @@ class Outbox:
 
     def find(self, record_id: RecordId) -> Record | None:
         """Return the record with this id, if there is one."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute("SELECT body FROM record WHERE record_id = ?", (record_id,)).fetchone()
         return None if row is None else _record(row[0])
 
@@ -99,7 +99,7 @@ class Outbox:
             lease_s: how long nobody else gets them.
             limit: at most so many.
         """
-        with self._writing() as db:
+        with self.writing() as db:
             rows = db.execute(
                 "SELECT seq, body, attempts + 1 FROM record WHERE state != 'acked' AND (due_s <= ? OR due_s > ?) "
                 "ORDER BY priority, seq LIMIT ?",
@@ -113,7 +113,7 @@ class Outbox:
 
     def ack(self, record_id: RecordId) -> None:
         """Mark a record as taken by the server. Acking it twice is the same as once."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("UPDATE record SET state = 'acked', error = '' WHERE record_id = ?", (record_id,))
 
     def postpone(self, record_id: RecordId, *, until_s: float, error: str) -> None:
@@ -122,7 +122,7 @@ class Outbox:
 
     def give_back(self, record_id: RecordId) -> None:
         """Give a lease back unused: the record is due at once, and the attempt does not count."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE record SET due_s = 0, attempts = attempts - 1 WHERE record_id = ? AND state != 'acked'",
                 (record_id,),
@@ -134,12 +134,12 @@ class Outbox:
 
     def release_leases(self) -> None:
         """Make everything unsent due now. For the one daemon of a station, when it starts."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("UPDATE record SET due_s = 0 WHERE state != 'acked' AND due_s != 0")
 
     def tally(self) -> Tally:
         """Count the records, from one moment."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute("SELECT state, is_case, COUNT(*) FROM record GROUP BY state, is_case").fetchall()
             (recorded,) = db.execute("SELECT value FROM fact WHERE name = 'recorded'").fetchone()
         acked = sum(n for state, _, n in rows if state == "acked")
@@ -155,8 +155,8 @@ class Outbox:
     def drop_oldest(self, remove: Callable[[str], object]) -> int | None:
         """Let go of the photos of the oldest record that is no case, if it still has any.
 
-        Photos that a case shares stay. No process can add a case meanwhile: looking, removing and noting it are one
-        write transaction.
+        Photos that a case or an open session shares stay. No process can add a case meanwhile: looking, removing and
+        noting it are one write transaction.
 
         Args:
             remove: deletes the photo with this hash; asked again after a crash, so a missing one must be fine.
@@ -164,7 +164,7 @@ class Outbox:
         Returns:
             How many photos went; None if no record has any that may go.
         """
-        with self._writing() as db:
+        with self.writing() as db:
             row = db.execute(
                 "SELECT seq FROM record WHERE is_case = 0 AND photos_dropped = 0 ORDER BY seq LIMIT 1"
             ).fetchone()
@@ -172,7 +172,8 @@ class Outbox:
                 return None
             hashes = db.execute(
                 "SELECT sha256 FROM photo AS mine WHERE record_seq = ? AND NOT EXISTS (SELECT 1 FROM photo JOIN "
-                "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1)",
+                "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1) "
+                "AND NOT EXISTS (SELECT 1 FROM session_photo WHERE session_photo.sha256 = mine.sha256)",
                 row,
             ).fetchall()
             # Removed before it is noted: on a full disk, there is room for the note only then.
@@ -182,7 +183,7 @@ class Outbox:
             return len(hashes)
 
     def remove_unclaimed(self, hashes: Sequence[str], remove: Callable[[str], object]) -> int:
-        """Remove photos that no record claims; no process can add one meanwhile.
+        """Remove photos that neither a record nor an open session claims; no process can add one meanwhile.
 
         A record whose photos were dropped claims none.
 
@@ -191,10 +192,13 @@ class Outbox:
             remove: deletes the photo with this hash; a missing one must be fine.
 
         Returns:
-            How many of them no record claims.
+            How many of them nobody claims.
         """
-        claimed = "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ? AND photos_dropped = 0 LIMIT 1"
-        with self._writing() as db:
+        claimed = (
+            "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ?1 AND photos_dropped = 0 "
+            "UNION ALL SELECT 1 FROM session_photo WHERE sha256 = ?1 LIMIT 1"
+        )
+        with self.writing() as db:
             unclaimed = [sha256 for sha256 in hashes if db.execute(claimed, (sha256,)).fetchone() is None]
             for sha256 in unclaimed:
                 remove(sha256)
@@ -202,7 +206,7 @@ class Outbox:
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
         """Store what the experts said; one that is there already stays as it is."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO answer VALUES (?, ?, ?, ?, ?)",
                 [(a.seq, a.record_id, a.item_id, a.outcome, a.resolved_at) for a in answers],
@@ -210,7 +214,7 @@ class Outbox:
 
     def answers(self, *, after: int = 0, limit: int = 500) -> tuple[Answer, ...]:
         """Return the experts' answers after ``after``, oldest first."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute(
                 "SELECT seq, record_id, item_id, outcome, resolved_at FROM answer WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
@@ -220,19 +224,19 @@ class Outbox:
 
     def last_answer(self) -> int:
         """Return the highest ``seq`` of all answers, 0 if there is none."""
-        with self._reading() as db:
+        with self.reading() as db:
             (seq,) = db.execute("SELECT COALESCE(MAX(seq), 0) FROM answer").fetchone()
         return int(seq)
 
     def answer_count(self) -> int:
         """Return how many answers have come."""
-        with self._reading() as db:
+        with self.reading() as db:
             (count,) = db.execute("SELECT COUNT(*) FROM answer").fetchone()
         return int(count)
 
     def fact(self, name: str) -> str | None:
         """Return what was last stored under ``name``."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -240,23 +244,25 @@ class Outbox:
         """Store several facts durably, all or none."""
         if "recorded" in facts:
             raise ValueError("'recorded' is counted, never set")
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", sorted(facts.items()))
 
     def _put_back(self, record_id: RecordId, state: str, until_s: float, error: str) -> None:
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE record SET state = ?, due_s = ?, error = ? WHERE record_id = ? AND state != 'acked'",
                 (state, until_s, error[:500], record_id),
             )
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction that holds the write lock from its start: durable when it ends, or undone."""
         with self._transaction("BEGIN IMMEDIATE") as db:
             yield db
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction that only reads, all of it from one moment."""
         with self._transaction("BEGIN") as db:
             yield db
 
