@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -67,13 +69,27 @@ async def _daemon(parts: Parts, stopping: threading.Event) -> None:
         ),
     )
     supervisor = Supervisor(loops, stopping)
+    desk = asyncio.create_task(_desk(parts, stopping, supervisor))
     ended = await supervisor.run()
+    await desk
     note("stopped", in_order=ended)
     if not ended:
         # A thread still waits for the network. All that matters is on disk already, so leave without it.
         sys.stdout.flush()
         os._exit(0)
     network.close()
+
+
+async def _desk(parts: Parts, stopping: threading.Event, supervisor: Supervisor) -> None:
+    """Serve the operator's desk beside the loops; whatever becomes of it, they go on."""
+    if parts.config.desk_port == 0:
+        return
+    try:
+        serving = await asyncio.to_thread(importlib.import_module, "edge_agent.desk.serving")
+        await serving.serve(parts, stopping, supervisor.until_stopped, lambda: supervisor.wake("uplink"))
+    except Exception as error:  # noqa: BLE001 - a desk that crashes must not take the scanning with it
+        where = traceback.format_exception(error)[-2].strip().replace("\n", " ")
+        note("crashed", loop="desk", why=f"{type(error).__name__}: {error}", where=where)
 
 
 class _Network:
