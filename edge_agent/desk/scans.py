@@ -47,7 +47,7 @@ async def _form(request: Request) -> list[tuple[str, str | bytes]]:
     parser = MultiPartParser(
         request.headers,
         bounded(request, MAX_SCAN_BYTES),
-        max_files=MAX_PHOTOS,
+        max_files=MAX_PHOTOS + 1,  # the station says what is wrong with so many
         max_fields=len(_FIELDS),
         max_part_size=MAX_JSON_BYTES,
     )

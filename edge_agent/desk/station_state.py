@@ -69,6 +69,7 @@ def _connection(desk: Desk) -> dict[str, Any]:
 
 
 def _unread(desk: Desk) -> int:
+    read = read_up_to(desk)
     with desk.parts.outbox.reading() as db:
-        (count,) = db.execute("SELECT COUNT(*) FROM answer WHERE seq > ?", (read_up_to(desk),)).fetchone()
+        (count,) = db.execute("SELECT COUNT(*) FROM answer WHERE seq > ?", (read,)).fetchone()
     return int(count)
