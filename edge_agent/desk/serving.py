@@ -6,6 +6,7 @@ Imported once the station can scan. A port that is taken, or settings that canno
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -45,6 +46,8 @@ async def serve(
         until_stopped: waits for the same.
         on_record: called after each decision.
     """
+    logging.getLogger().addHandler(_ToJournal(logging.WARNING))
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # who sent a bad form was told
     desk = build_desk(parts, stopping, on_record)
     try:
         await asyncio.gather(
@@ -53,6 +56,12 @@ async def serve(
     finally:
         if desk.camera is not None:
             await asyncio.to_thread(desk.camera.close)
+
+
+class _ToJournal(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write what a library has to say as one line of the log."""
+        note("library", name=record.name, why=record.getMessage()[:500])
 
 
 class _Server(uvicorn.Server):

@@ -94,9 +94,11 @@ def test_killed_in_the_middle_the_item_goes_on_where_it_was(home_with_model: Hom
     session_id = desk.begin("bag")
     kept = desk.put(session_id, "logo", photo_of(20), keep=1)["sha256"]
     assert daemon.end(9) == -9
+    nobodys = ContentFolder(home_with_model.photos).put(b"nobody's")
     for path in home_with_model.photos.glob("*/*"):
-        os.utime(path, (1, 1))  # old enough to be swept, were it nobody's
+        os.utime(path, (1, 1))  # old enough to be swept
     with running(home_with_model) as (desk, daemon):
+        wait_until(lambda: nobodys not in ContentFolder(home_with_model.photos), "what is nobody's is swept")
         (left,) = desk.get("/v1/sessions")["sessions"]
         assert (left["session_id"], left["item_id"]) == (session_id, "bag")
         assert left["views"][0]["sha256"] == kept
