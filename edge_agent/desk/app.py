@@ -16,7 +16,7 @@ from edge_agent.agent import Parts
 from edge_agent.desk import record_routes, scans, seams, session_routes, station_routes
 from edge_agent.desk.access import Access, Door, Rules
 from edge_agent.desk.camera import Camera
-from edge_agent.desk.problems import NoTraceback, http_problem, touchstone_problem
+from edge_agent.desk.problems import NoTraceback, http_problem, mistake, touchstone_problem
 from edge_agent.desk.services import Desk
 from edge_agent.desk.sessions import Sessions
 from runtime.contracts.errors import TouchstoneError
@@ -105,7 +105,12 @@ def build_app(desk: Desk, rules: Rules | None) -> ASGIApp:
     """Build the app; without rules it is for whoever the file system lets reach its socket."""
     door = Door(rules.pin if rules else None)
     app = Starlette(
-        routes=ROUTES, exception_handlers={TouchstoneError: touchstone_problem, HTTPException: http_problem}
+        routes=ROUTES,
+        exception_handlers={
+            TouchstoneError: touchstone_problem,
+            HTTPException: http_problem,
+            Exception: mistake,
+        },
     )
     app.router.redirect_slashes = False
     app.state.desk, app.state.door = desk, door

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details. The one table from error to HTTP status lies here.
 
-Whatever a route raises ends here: a programming mistake is one line in the log and a bare 500, never a traceback.
+Whatever a route raises ends here: a programming mistake is one line in the log and a 500, never a traceback.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge_agent.desk.refusals import Conflict, Forbidden, NotFound, NotSignedIn, TooLarge, TooOften
 from edge_agent.journal import note
@@ -76,28 +76,23 @@ async def http_problem(_: Request, error: Exception) -> Response:
     return response
 
 
+async def mistake(_: Request, __: Exception) -> Response:
+    """Answer a crash of a route; the framework raises it again afterwards, for ``NoTraceback``."""
+    return problem(500, "mistake", "A mistake in this program", "the station's log says where; please report it")
+
+
 class NoTraceback:
-    """ASGI middleware around everything: a crash of a route is noted, answered with 500, and goes no further."""
+    """ASGI middleware: a crash that was answered is noted in one line, and goes no further."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receive, send)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - the one place where a crash of the desk is caught
             where = traceback.format_exception(error)[-2].strip().replace("\n", " ")
             note("crashed", loop="desk", why=f"{type(error).__name__}: {error}", where=where)
-            if not begun:
-                detail = "the station's log says where; please report it"
-                await problem(500, "mistake", "A mistake in this program", detail)(scope, receive, send)
