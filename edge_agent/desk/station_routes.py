@@ -120,14 +120,18 @@ async def camera_stream(request: Request) -> Response:
 
 async def _frames(desk: Desk, camera: Camera, first: tuple[int, bytes]) -> AsyncIterator[bytes]:
     shown, jpeg = first
-    async with desk.streams:
-        while True:
+    seat = object()  # not of this task: a stream whose client has gone may be closed by another
+    try:
+        desk.streams.acquire_on_behalf_of_nowait(seat)
+    except anyio.WouldBlock:
+        return
+    try:
+        while not desk.stopping.is_set():
             begun_s = time.monotonic()
             yield _PART % (len(jpeg), jpeg)
             await anyio.sleep(max(0.0, begun_s + 1 / FRAMES_A_SECOND - time.monotonic()))
-            if desk.stopping.is_set():
-                return
-            try:
-                shown, jpeg = await desk.blocking(camera.preview, shown)
-            except StationFault:
-                return  # the state says why
+            shown, jpeg = await desk.blocking(camera.preview, shown)
+    except StationFault:
+        return  # the state says why
+    finally:
+        desk.streams.release_on_behalf_of(seat)
