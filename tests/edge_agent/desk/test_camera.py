@@ -23,7 +23,7 @@ WIDTH, HEIGHT, FPS = 1280, 720, 25
 
 
 def film(path: Path, seconds: float = 1.0, red: int = 20) -> Path:
-    """Write a Motion JPEG whose frames grow greener, so that one can be told from another."""
+    """Write a Motion JPEG whose frames grow greener, with a square that moves: one can be told from another."""
     whole = path.with_suffix(".whole.avi")
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
     assert writer.isOpened()
@@ -31,6 +31,7 @@ def film(path: Path, seconds: float = 1.0, red: int = 20) -> Path:
     for number in range(frames):
         frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         frame[:] = (0, 40 + number * 200 // frames, red)
+        frame[:40, 5 * number : 5 * number + 40] = 0
         writer.write(frame)
     writer.release()
     whole.rename(path)
