@@ -181,8 +181,8 @@ class Outbox:
     def drop_oldest(self, remove: Callable[[str], object]) -> int | None:
         """Let go of the photos of the oldest record that is no case, if it still has any.
 
-        Photos that a case shares stay. No process can add a case meanwhile: looking, removing and noting it are one
-        write transaction.
+        Photos that a case or an open session shares stay. No process can add a case meanwhile: looking, removing and
+        noting it are one write transaction.
 
         Args:
             remove: deletes the photo with this hash; asked again after a crash, so a missing one must be fine.
@@ -198,7 +198,8 @@ class Outbox:
                 return None
             hashes = db.execute(
                 "SELECT sha256 FROM photo AS mine WHERE record_seq = ? AND NOT EXISTS (SELECT 1 FROM photo JOIN "
-                "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1)",
+                "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1) "
+                "AND NOT EXISTS (SELECT 1 FROM session_photo WHERE session_photo.sha256 = mine.sha256)",
                 row,
             ).fetchall()
             # Removed before it is noted: on a full disk, there is room for the note only then.
@@ -208,7 +209,7 @@ class Outbox:
             return len(hashes)
 
     def remove_unclaimed(self, hashes: Sequence[str], remove: Callable[[str], object]) -> int:
-        """Remove photos that no record claims; no process can add one meanwhile.
+        """Remove photos that neither a record nor an open session claims; no process can add one meanwhile.
 
         A record whose photos were dropped claims none.
 
@@ -217,9 +218,12 @@ class Outbox:
             remove: deletes the photo with this hash; a missing one must be fine.
 
         Returns:
-            How many of them no record claims.
+            How many of them nobody claims.
         """
-        claimed = "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ? AND photos_dropped = 0 LIMIT 1"
+        claimed = (
+            "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ?1 AND photos_dropped = 0 "
+            "UNION ALL SELECT 1 FROM session_photo WHERE sha256 = ?1 LIMIT 1"
+        )
         with self.writing() as db:
             unclaimed = [sha256 for sha256 in hashes if db.execute(claimed, (sha256,)).fetchone() is None]
             for sha256 in unclaimed:

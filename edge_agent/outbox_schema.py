@@ -85,6 +85,23 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX feature_by_age ON feature (as_of_s)",
     ),
     ("CREATE TABLE telemetry (seq INTEGER PRIMARY KEY AUTOINCREMENT, made_s REAL NOT NULL, body BLOB NOT NULL)",),
+    (  # items before the operator's camera (edge_agent.desk.session_table); a finished one keeps its record for a day
+        """CREATE TABLE session (
+            seq INTEGER PRIMARY KEY,
+            session_id TEXT NOT NULL UNIQUE,
+            item_id TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            record_id TEXT
+        )""",
+        """CREATE TABLE session_photo (
+            session_id TEXT NOT NULL REFERENCES session (session_id) ON DELETE CASCADE,
+            view TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            problems TEXT NOT NULL,
+            PRIMARY KEY (session_id, view)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX session_photo_by_hash ON session_photo (sha256)",
+    ),
 )
 
 

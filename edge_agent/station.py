@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +42,7 @@ from runtime.contracts.records import (
 )
 from runtime.cores import core_count
 from runtime.history import restrained
+from runtime.photo import Photo, read_photo
 
 if TYPE_CHECKING:  # a scan seen before is answered without loading an engine
     from runtime.inspector import Inspection, Inspector, Look
@@ -153,6 +154,20 @@ class Station:
         """
         return Session(self, model())
 
+    def store(self, photo: Checked) -> None:
+        """Store a photo of an item that is not finished yet; it is durable when this returns.
+
+        Call it again once the photo is claimed: an item that shared it may have been taken back in between.
+
+        Raises:
+            StationFault: the disk refuses.
+        """
+        self._intake.store(photo).result()
+
+    def forget(self, hashes: Sequence[str]) -> None:
+        """Remove those of these photos that neither a record nor an open session claims."""
+        self._intake.remove_unclaimed(hashes)
+
     def sweep(self, before_s: float) -> int:
         """Remove photos that crashes left without a record, written before ``before_s``; return how many files went."""
         return self._intake.sweep(before_s)
@@ -166,14 +181,16 @@ class Station:
         ]
         return list(self._cores.map(lambda one: check(*one), several))
 
-    def _take(self, view: str, photo: bytes | Frame, name: str, model: Model) -> _Seen:
-        checked = check(view, photo, name)
+    def _take(self, view: str, photo: bytes | Frame | Checked, name: str, model: Model) -> _Seen:
+        checked = photo if isinstance(photo, Checked) else check(view, photo, name)
         stored = self._intake.store(checked)
         try:
             look = model.inspector.look(view, checked.shown) if model.inspector.knows(view) else None
         except BaseException:
             self._intake.take_back([checked], [stored])
             raise
+        if not isinstance(checked.shown, Photo):  # a frame is many megabytes, and has been looked at
+            checked = replace(checked, shown=read_photo(checked.data, name))
         return _Seen(photo=checked, look=look, stored=stored)
 
     def _conclude(
@@ -252,17 +269,28 @@ class Session:
         self._station = station
         self._coming: list[tuple[str, int, Future[_Seen]]] = []
 
-    def add(self, view: str, photo: bytes | Frame, number: int = 1) -> None:
+    def add(self, view: str, photo: bytes | Frame | Checked, number: int = 1) -> None:
         """Take one photo; it is checked, looked at and stored behind, and ``finish`` tells if it cannot be used.
 
         Args:
             view: of the photo.
-            photo: encoded, or a raw frame.
+            photo: encoded, a raw frame, or one that was checked already.
             number: its place among the photos of its view; those of one number stay in the order of their coming.
         """
         name = view if number == 1 else f"{view}~{number}"
         taking = self._station._cores.submit(self._station._take, view, photo, name, self.model)
         self._coming.append((view, number, taking))
+
+    def replace(self, view: str, photo: bytes | Frame | Checked, number: int = 1) -> None:
+        """Take a photo instead of those with this view and number; see ``add`` and ``drop``."""
+        self.drop(view, number)
+        self.add(view, photo, number)
+
+    def drop(self, view: str, number: int = 1) -> None:
+        """Forget the photos with this view and number, if there are any; what was stored of them is taken back."""
+        gone = [one for one in self._coming if one[:2] == (view, number)]
+        self._coming = [one for one in self._coming if one[:2] != (view, number)]
+        self._take_back(gone)
 
     def finish(self, item_id: str, listing: Listing | None) -> Scanned:
         """Decide about the item; see ``Station.scan`` for what it returns and raises."""
@@ -283,7 +311,10 @@ class Session:
 
     def cancel(self) -> None:
         """Forget the item; what was stored of it is taken back."""
-        seen = [taking.result() for _, _, taking in self._coming if taking.exception() is None]
+        self._take_back(self._coming)
+
+    def _take_back(self, coming: Sequence[tuple[str, int, Future[_Seen]]]) -> None:
+        seen = [taking.result() for _, _, taking in coming if taking.exception() is None]
         self._station._intake.take_back([one.photo for one in seen], [one.stored for one in seen])
 
 

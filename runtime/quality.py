@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from runtime.contracts.quality import QualityProblem
 from runtime.photo import Photo
 from runtime.preprocess import Frame, Pixels, decode
 
@@ -22,23 +23,6 @@ _SHARPEST = 0.9
 _WHITE = 250
 _RIM = 3
 _SPOT_SHARE = 0.0008
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QualityProblem:
-    """Why a photo should be taken again.
-
-    Attributes:
-        code: stable, for machines and translators.
-        text: what is wrong and what to do, in English.
-        value: what was measured.
-        limit: what it should be at least or at most.
-    """
-
-    code: str
-    text: str
-    value: float
-    limit: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

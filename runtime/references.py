@@ -17,9 +17,9 @@ import numpy.typing as npt
 from runtime.bundle_store import Bundle
 from runtime.contracts.bundle import ANY_VIEW
 from runtime.contracts.errors import TouchstoneError
+from runtime.contracts.quality import QualityProblem
 from runtime.photo import Photo, read_photo
 from runtime.preprocess import Frame, Pixels, decode
-from runtime.quality import QualityProblem
 
 Descriptor = npt.NDArray[np.float32]
 MARGIN = 0.1
