@@ -6,6 +6,7 @@ takes all views of an item together, so the figure covers all of them.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from dataclasses import dataclass
@@ -59,8 +60,9 @@ def measure(bundle_folder: Path, work: Path, scans: int) -> Latency:
         station = Station(
             identity=_identity(), outbox=outbox, photos=ContentFolder(Path(name) / "photos"), min_free_bytes=0
         )
+        stamps = itertools.count()
         for number in range(-WARM_UP, scans):
-            fresh = {view: (stamped(data, number + WARM_UP),) for view, data in photos.items()}
+            fresh = {view: (stamped(data, next(stamps)),) for view, data in photos.items()}
             request = ScanRequest(item_id=f"item-{number + WARM_UP}", photos=fresh, listing=listing)
             started = time.perf_counter_ns()
             station.scan(request, lambda: model)

@@ -67,7 +67,12 @@ def build(home: Home, stopping: threading.Event) -> Parts:
     slot = ModelSlot(home=home, book=ReleaseBook(outbox), config=config, stopping=stopping)
     metrics = Metrics(partial(read_gauges, outbox, photos.root, slot))
     station = Station(
-        identity=identity, outbox=outbox, photos=photos, min_free_bytes=config.min_free_bytes, metrics=metrics
+        identity=identity,
+        outbox=outbox,
+        photos=photos,
+        min_free_bytes=config.min_free_bytes,
+        features_max_age_s=config.features_max_age_s,
+        metrics=metrics,
     )
     return Parts(
         home=home,

@@ -183,8 +183,13 @@ def _open_folder(folder: Path) -> ItemFolder:
 
 def view_of(path: Path) -> tuple[str, int]:
     """Return a photo's view and its number within it, by its file name."""
-    match = _NUMBERED.fullmatch(path.stem)
-    return (match["view"], int(match["number"] or 1)) if match else (path.stem, 1)
+    return view_and_number(path.stem)
+
+
+def view_and_number(name: str) -> tuple[str, int]:
+    """Return what ``logo`` or ``logo~2`` names: a view, and a photo's number within it."""
+    match = _NUMBERED.fullmatch(name)
+    return (match["view"], int(match["number"] or 1)) if match else (name, 1)
 
 
 def _bounded(path: Path, most: int) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 from runtime.contracts.errors import StationFault
 
 MIB = 1024 * 1024
+_SECRET = ("desk_pin",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +35,16 @@ class Config:
         trial_timeout_s: how long the trial of one variant may take.
         trial_max_bytes: address space that a trial may use.
         max_latency_ms: a variant that needs longer for one golden item is refused.
-        camera: number, device file or address of the station's camera; None: items come through the inbox.
+        features_max_age_s: listing features sent ahead that are older confirm nothing.
+        features_most: of so many items at most are features kept; the oldest go.
         heartbeat_every_s: how often the station tells the server what it has counted.
+        desk_port: where the operator's page answers; 0 turns the desk off.
+        desk_host: the address that it listens at; one that is not this very machine needs the next three.
+        desk_certificate: PEM file of its TLS certificate.
+        desk_key: PEM file of the certificate's key.
+        desk_pin: what people on the network sign in with, at least 6 characters.
+        desk_language: of the page, where the browser does not ask for another.
+        camera: the station's own: a number, a device's path or an address; None: that of the page's browser.
     """
 
     server: str | None = None
@@ -48,8 +57,16 @@ class Config:
     trial_timeout_s: float = 120.0
     trial_max_bytes: int = 8192 * MIB
     max_latency_ms: float = 5000.0
-    camera: str | None = None
+    features_max_age_s: float = 7 * 86_400.0
+    features_most: int = 200_000
     heartbeat_every_s: float = 300.0
+    desk_port: int = 8377
+    desk_host: str = "127.0.0.1"
+    desk_certificate: str | None = None
+    desk_key: str | None = None
+    desk_pin: str | None = None
+    desk_language: str = "en"
+    camera: int | str | None = None
 
 
 def read_config(path: Path) -> Config:
@@ -76,9 +93,10 @@ def read_config(path: Path) -> Config:
 def _checked(file: str, name: str, kind: str, value: object) -> Any:
     if kind == "float" and type(value) in (int, float) and float(str(value)) > 0:
         return float(str(value))
-    if kind == "int" and type(value) is int and value >= 0:
+    if "int" in kind and type(value) is int and value >= 0:
         return value
-    if kind == "str | None" and isinstance(value, str) and value:
+    if "str" in kind and isinstance(value, str) and value:
         return value
     expected = {"float": "a number above 0", "int": "a whole number, 0 or more"}.get(kind, "a text that is not empty")
-    raise StationFault(f"{file}: {name}: expected {expected}, got {value!r}")
+    got = "something else" if name in _SECRET else repr(value)
+    raise StationFault(f"{file}: {name}: expected {expected}, got {got}")

@@ -1,6 +1,8 @@
-"""Enrolment: a key made here, the TUF root pinned by the code, the code spent once.
+"""Enrolment: a key made here, the TUF root pinned by the code, the code spent once, the station's history fetched.
 
-An answer that got lost may be asked for again with the same code, because the key is on disk before it is sent.
+An answer that got lost may be asked for again with the same code, because the key is on disk before it is sent. A
+device that takes over a station's identity is enrolled only when it holds what the server has of that station, so that
+no item gets a second first scan.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from edge_agent.device_key import DeviceKey
 from edge_agent.disk import disk_errors
 from edge_agent.home import Home
 from edge_agent.identity import Identity, check_server_url, read_identity, write_identity
+from edge_agent.outbox import Outbox
 from edge_agent.server_link import Refused, RefusedForGood, RefusedStation, ServerLink
 from runtime.contracts.codec import canonical_json
+from runtime.contracts.command import Progress
 from runtime.contracts.durable import sha256_hex, write_durably
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
-from runtime.contracts.records import check_name
-from runtime.contracts.sync import EnrolAnswer, EnrolmentCode, EnrolRequest, parse_enrolment_code
+from runtime.contracts.records import StationId, check_name
+from runtime.contracts.sync import EnrolAnswer, EnrolmentCode, EnrolRequest, StationHistory, parse_enrolment_code
 
 
 def enrol(home: Home, *, server: str, code: str, name: str) -> tuple[Identity, bool]:
@@ -49,6 +53,7 @@ def enrol(home: Home, *, server: str, code: str, name: str) -> tuple[Identity, b
         try:
             root = _pinned_root(link, parsed)
             answer = _spend(link, parsed, key, name)
+            _fetch_history(home, link, answer.station_id, key)
         finally:
             link.close()
         identity = Identity(
@@ -81,6 +86,31 @@ def _pinned_root(link: ServerLink, code: EnrolmentCode) -> bytes:
     except (RepositoryError, ValueError) as error:
         raise Untrusted(f"enrolment: the TUF root that the code names does not verify ({error})") from error
     return root
+
+
+def _fetch_history(home: Home, link: ServerLink, station_id: StationId, key: DeviceKey) -> None:
+    signed = ServerLink(link.server, station_id=station_id, key=key, clock_offset_s=link.clock_offset_s)
+    outbox, progress, path = Outbox(home.database_file), Progress("history"), "/v1/station/history"
+    try:
+        page = _history_page(signed, path)
+        while page.records:
+            if any(record.station_id != station_id for record in page.records):
+                raise TryLater("not enrolled yet: the server sent another station's history; use the code again later")
+            outbox.restore(page.records)
+            progress(outbox.tally().recorded, max(page.total, 1))
+            page = _history_page(signed, f"{path}?after={page.records[-1].record_id}")
+    finally:
+        outbox.close()
+        signed.close()
+
+
+def _history_page(link: ServerLink, path: str) -> StationHistory:
+    try:
+        return link.request("GET", path).read(StationHistory, "history")
+    except RefusedForGood as error:
+        if error.status == 404:  # a server from before a device could be replaced
+            return StationHistory(records=(), total=0)
+        raise
 
 
 def _spend(link: ServerLink, code: EnrolmentCode, key: DeviceKey, name: str) -> EnrolAnswer:

@@ -49,6 +49,11 @@ class Home:
         return self.root / "run.lock"
 
     @property
+    def desk_socket(self) -> Path:
+        """Where the running daemon's desk answers programs of its own user, ``scan`` among them."""
+        return self.root / "desk.sock"
+
+    @property
     def photos(self) -> Path:
         """Sanitised photos by content hash."""
         return self.root / "photos"

@@ -107,9 +107,9 @@ class Intake:
                     write_durably(path, photo.data)
 
     def take_back(self, photos: Sequence[Checked], stored: Sequence[Future[None]]) -> None:
-        """Remove photos of an item that came to nothing, but for those that a record claims."""
+        """Remove photos of an item that came to nothing, but for those that a record or an open session claims."""
         wait(stored)
-        self._remove_unclaimed([photo.sha256 for photo in photos])
+        self.remove_unclaimed([photo.sha256 for photo in photos])
 
     def sweep(self, before_s: float) -> int:
         """Remove what a crash left: files half written, and photos whose record was never written.
@@ -123,9 +123,10 @@ class Intake:
         with disk_errors("photos"):
             swept = self._photos.sweep(before_s)
             old = [sha256 for sha256 in self._photos if self._photos.path(sha256).stat().st_mtime < before_s]
-        return swept + self._remove_unclaimed(old)
+        return swept + self.remove_unclaimed(old)
 
-    def _remove_unclaimed(self, hashes: Sequence[str]) -> int:
+    def remove_unclaimed(self, hashes: Sequence[str]) -> int:
+        """Remove photos that neither a record nor an open session claims; return how many nobody claims."""
         with disk_errors("photos"):
             return self._outbox.remove_unclaimed(
                 hashes, lambda sha256: self._photos.path(sha256).unlink(missing_ok=True)

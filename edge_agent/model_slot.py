@@ -17,7 +17,7 @@ from edge_agent.config import Config
 from edge_agent.home import Home
 from edge_agent.journal import note
 from edge_agent.measuring import measure, measured_on
-from edge_agent.release_book import Loaded, Proved, ReleaseBook
+from edge_agent.release_book import NO_MODEL, Loaded, Proved, ReleaseBook
 from edge_agent.trial import TRIAL_COMMAND
 from edge_agent.variant_choice import Measured, Pick, reasons_against
 from runtime.bundle_store import Bundle, open_bundle
@@ -87,7 +87,7 @@ class ModelSlot:
             StationFault: there is none yet.
         """
         if self._current is None:
-            raise StationFault("no model yet: publish a release on the server, and let 'touchstone-agent run' fetch it")
+            raise StationFault(NO_MODEL)
         return self._current
 
     def restore(self, admits: Admits | None) -> None:

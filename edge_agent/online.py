@@ -7,6 +7,7 @@ import threading
 from edge_agent.agent import Parts
 from edge_agent.device_key import DeviceKey
 from edge_agent.downloads import Downloads
+from edge_agent.feature_feed import FeatureFeed
 from edge_agent.identity import check_server_url
 from edge_agent.metrics import UPDATES
 from edge_agent.outbox import CLOCK_FACT
@@ -33,6 +34,12 @@ class Online:
         self._uplink = Uplink(
             outbox=parts.outbox, photos=parts.photos, link=self._link, stopping=stopping, metrics=parts.metrics
         )
+        self._features = FeatureFeed(
+            outbox=parts.outbox,
+            link=self._link,
+            max_age_s=parts.config.features_max_age_s,
+            most=parts.config.features_most,
+        )
         releases = SignedReleases(
             home=parts.home,
             outbox=parts.outbox,
@@ -49,18 +56,19 @@ class Online:
         self._link.close()
 
     def uplink_step(self) -> float:
-        """Send what is due, fetch answers, report; return the seconds until the next time."""
+        """Send what is due, fetch answers, report, fetch features; return the seconds until the next time."""
         error = ""
         try:
             pushed = self._uplink.push()
             self._uplink.pull()
             self._uplink.report(self._report())
+            more = pushed.more or self._features.step()  # records first
         except TouchstoneError as failure:
             error = str(failure)
             raise
         finally:
             self._uplink.remember_contact(error)
-        return 0.0 if pushed.more else self._parts.config.uplink_every_s
+        return 0.0 if more else self._parts.config.uplink_every_s
 
     def update_step(self) -> float:
         """Look for a release and move to it, and see to the variant; return the seconds until the next time."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.item_history import remember
 from edge_agent.outbox_schema import migrate
 from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.errors import StationFault, TryLater
@@ -83,21 +84,21 @@ class Outbox:
 
     def add(self, record: Record) -> bool:
         """Store ``record`` durably; return False if it was there already, and change nothing then."""
-        with self._writing() as db:
-            seq = db.execute(
-                "INSERT INTO record (record_id, item_id, is_case, priority, body) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (record_id) DO NOTHING RETURNING seq",
-                (record.record_id, record.item_id, is_case(record), _priority(record), canonical_json(record)),
-            ).fetchone()
-            if seq is None:
-                return False
-            hashes = {score.photo for score in record.views}
-            db.executemany("INSERT INTO photo VALUES (?, ?)", [(sha256, seq[0]) for sha256 in sorted(hashes)])
-            return True
+        with self.writing() as db:
+            return insert_record(db, record)
+
+    def restore(self, records: Sequence[Record]) -> None:
+        """Store what the server has of this station already, as taken and without photos: a new device begins here."""
+        with self.writing() as db:
+            for record in records:
+                if insert_record(db, record):
+                    db.execute(
+                        "UPDATE record SET state = 'acked', photos_dropped = 1 WHERE record_id = ?", (record.record_id,)
+                    )
 
     def find(self, record_id: RecordId) -> Record | None:
         """Return the record with this id, if there is one."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute("SELECT body FROM record WHERE record_id = ?", (record_id,)).fetchone()
         return None if row is None else _record(row[0])
 
@@ -109,7 +110,7 @@ class Outbox:
             lease_s: how long nobody else gets them.
             limit: at most so many.
         """
-        with self._writing() as db:
+        with self.writing() as db:
             rows = db.execute(
                 "SELECT seq, body, attempts + 1 FROM record WHERE state != 'acked' AND (due_s <= ? OR due_s > ?) "
                 "ORDER BY priority, seq LIMIT ?",
@@ -123,7 +124,7 @@ class Outbox:
 
     def ack(self, record_id: RecordId) -> None:
         """Mark a record as taken by the server. Acking it twice is the same as once."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("UPDATE record SET state = 'acked', error = '' WHERE record_id = ?", (record_id,))
 
     def postpone(self, record_id: RecordId, *, until_s: float, error: str) -> None:
@@ -132,7 +133,7 @@ class Outbox:
 
     def give_back(self, record_id: RecordId) -> None:
         """Give a lease back unused: the record is due at once, and the attempt does not count."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE record SET due_s = 0, attempts = attempts - 1 WHERE record_id = ? AND state != 'acked'",
                 (record_id,),
@@ -144,12 +145,12 @@ class Outbox:
 
     def release_leases(self) -> None:
         """Make everything unsent due now. For the one daemon of a station, when it starts."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("UPDATE record SET due_s = 0 WHERE state != 'acked' AND due_s != 0")
 
     def tally(self) -> Tally:
         """Count the records, from one moment."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute("SELECT state, is_case, COUNT(*) FROM record GROUP BY state, is_case").fetchall()
             (recorded,) = db.execute("SELECT value FROM fact WHERE name = 'recorded'").fetchone()
         acked = sum(n for state, _, n in rows if state == "acked")
@@ -164,13 +165,13 @@ class Outbox:
 
     def oldest_waiting(self) -> Record | None:
         """Return the record that has waited longest for the server; ``None`` where none waits."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute("SELECT body FROM record WHERE state != 'acked' ORDER BY seq LIMIT 1").fetchone()
         return None if row is None else _record(row[0])
 
     def parked(self, limit: int) -> tuple[Parked, ...]:
         """Return the records that the server refused for good, the newest first."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute(
                 "SELECT record_id, item_id, error FROM record WHERE state = 'parked' ORDER BY seq DESC LIMIT ?",
                 (limit,),
@@ -180,8 +181,8 @@ class Outbox:
     def drop_oldest(self, remove: Callable[[str], object]) -> int | None:
         """Let go of the photos of the oldest record that is no case, if it still has any.
 
-        Photos that a case shares stay. No process can add a case meanwhile: looking, removing and noting it are one
-        write transaction.
+        Photos that a case or an open session shares stay. No process can add a case meanwhile: looking, removing and
+        noting it are one write transaction.
 
         Args:
             remove: deletes the photo with this hash; asked again after a crash, so a missing one must be fine.
@@ -189,7 +190,7 @@ class Outbox:
         Returns:
             How many photos went; None if no record has any that may go.
         """
-        with self._writing() as db:
+        with self.writing() as db:
             row = db.execute(
                 "SELECT seq FROM record WHERE is_case = 0 AND photos_dropped = 0 ORDER BY seq LIMIT 1"
             ).fetchone()
@@ -197,7 +198,8 @@ class Outbox:
                 return None
             hashes = db.execute(
                 "SELECT sha256 FROM photo AS mine WHERE record_seq = ? AND NOT EXISTS (SELECT 1 FROM photo JOIN "
-                "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1)",
+                "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1) "
+                "AND NOT EXISTS (SELECT 1 FROM session_photo WHERE session_photo.sha256 = mine.sha256)",
                 row,
             ).fetchall()
             # Removed before it is noted: on a full disk, there is room for the note only then.
@@ -207,7 +209,7 @@ class Outbox:
             return len(hashes)
 
     def remove_unclaimed(self, hashes: Sequence[str], remove: Callable[[str], object]) -> int:
-        """Remove photos that no record claims; no process can add one meanwhile.
+        """Remove photos that neither a record nor an open session claims; no process can add one meanwhile.
 
         A record whose photos were dropped claims none.
 
@@ -216,10 +218,13 @@ class Outbox:
             remove: deletes the photo with this hash; a missing one must be fine.
 
         Returns:
-            How many of them no record claims.
+            How many of them nobody claims.
         """
-        claimed = "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ? AND photos_dropped = 0 LIMIT 1"
-        with self._writing() as db:
+        claimed = (
+            "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ?1 AND photos_dropped = 0 "
+            "UNION ALL SELECT 1 FROM session_photo WHERE sha256 = ?1 LIMIT 1"
+        )
+        with self.writing() as db:
             unclaimed = [sha256 for sha256 in hashes if db.execute(claimed, (sha256,)).fetchone() is None]
             for sha256 in unclaimed:
                 remove(sha256)
@@ -227,7 +232,7 @@ class Outbox:
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
         """Store what the experts said; one that is there already stays as it is."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO answer VALUES (?, ?, ?, ?, ?)",
                 [(a.seq, a.record_id, a.item_id, a.outcome, a.resolved_at) for a in answers],
@@ -235,7 +240,7 @@ class Outbox:
 
     def answers(self, *, after: int = 0, limit: int = 500) -> tuple[Answer, ...]:
         """Return the experts' answers after ``after``, oldest first."""
-        with self._reading() as db:
+        with self.reading() as db:
             rows = db.execute(
                 "SELECT seq, record_id, item_id, outcome, resolved_at FROM answer WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
@@ -245,25 +250,25 @@ class Outbox:
 
     def last_answer(self) -> int:
         """Return the highest ``seq`` of all answers, 0 if there is none."""
-        with self._reading() as db:
+        with self.reading() as db:
             (seq,) = db.execute("SELECT COALESCE(MAX(seq), 0) FROM answer").fetchone()
         return int(seq)
 
     def answer_count(self) -> int:
         """Return how many answers have come."""
-        with self._reading() as db:
+        with self.reading() as db:
             (count,) = db.execute("SELECT COUNT(*) FROM answer").fetchone()
         return int(count)
 
     def add_telemetry(self, body: bytes, made_s: float) -> None:
         """Store a message about the station itself; only the newest are kept."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("INSERT INTO telemetry (made_s, body) VALUES (?, ?)", (made_s, body))
             db.execute("DELETE FROM telemetry WHERE seq <= (SELECT MAX(seq) FROM telemetry) - ?", (_KEPT_TELEMETRY,))
 
     def fact(self, name: str) -> str | None:
         """Return what was last stored under ``name``."""
-        with self._reading() as db:
+        with self.reading() as db:
             row = db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -271,23 +276,25 @@ class Outbox:
         """Store several facts durably, all or none."""
         if "recorded" in facts:
             raise ValueError("'recorded' is counted, never set")
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", sorted(facts.items()))
 
     def _put_back(self, record_id: RecordId, state: str, until_s: float, error: str) -> None:
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE record SET state = ?, due_s = ?, error = ? WHERE record_id = ? AND state != 'acked'",
                 (state, until_s, error[:500], record_id),
             )
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction that holds the write lock from its start: durable when it ends, or undone."""
         with self._transaction("BEGIN IMMEDIATE") as db:
             yield db
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Run a transaction that only reads, all of it from one moment."""
         with self._transaction("BEGIN") as db:
             yield db
 
@@ -302,6 +309,21 @@ class Outbox:
                 if self._db.in_transaction:  # SQLite has rolled back by itself where the disk was full.
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def insert_record(db: sqlite3.Connection, record: Record) -> bool:
+    """Add ``record`` inside ``Outbox.writing``; return False if it was there already, and change nothing then."""
+    seq = db.execute(
+        "INSERT INTO record (record_id, item_id, is_case, priority, body) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (record_id) DO NOTHING RETURNING seq",
+        (record.record_id, record.item_id, is_case(record), _priority(record), canonical_json(record)),
+    ).fetchone()
+    if seq is None:
+        return False
+    hashes = {score.photo for score in record.views}
+    db.executemany("INSERT INTO photo VALUES (?, ?)", [(sha256, seq[0]) for sha256 in sorted(hashes)])
+    remember(db, record)
+    return True
 
 
 def _create(path: Path) -> None:

@@ -44,7 +44,64 @@ STEPS: tuple[tuple[str, ...], ...] = (
             UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'recorded';
         END""",
     ),
+    (  # what was scanned before (edge_agent.item_history), also by an agent that did not look back yet
+        """CREATE TABLE complete_scan (
+            seq INTEGER PRIMARY KEY,
+            record_id TEXT NOT NULL,
+            item_id TEXT NOT NULL,
+            scanned_at TEXT NOT NULL,
+            binds INTEGER NOT NULL
+        )""",
+        """INSERT INTO complete_scan (record_id, item_id, scanned_at, binds)
+            SELECT record_id, item_id, json_extract(body, '$.scanned_at'),
+                json_extract(body, '$.verdict') != 'authentic' AND EXISTS (
+                    SELECT 1 FROM json_each(body, '$.reasons')
+                    WHERE json_extract(value, '$.code') != 'listing_missing'
+                )
+            FROM (SELECT record_id, item_id, CAST(body AS TEXT) AS body FROM record ORDER BY seq)
+            WHERE json_extract(body, '$.prediction.p_counterfeit') IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM json_each(body, '$.reasons') WHERE json_extract(value, '$.code') = 'missing_view'
+            )""",
+        "CREATE INDEX complete_scan_of_item ON complete_scan (item_id, seq)",
+        "CREATE INDEX binding_scan_of_item ON complete_scan (item_id, seq) WHERE binds = 1",
+        """CREATE TABLE photo_use (
+            sha256 TEXT NOT NULL,
+            item_id TEXT NOT NULL,
+            view TEXT NOT NULL,
+            PRIMARY KEY (sha256, item_id, view)
+        ) WITHOUT ROWID""",
+        """INSERT OR IGNORE INTO photo_use
+            SELECT json_extract(value, '$.photo'), item_id, json_extract(value, '$.view')
+            FROM record, json_each(CAST(body AS TEXT), '$.views') ORDER BY 1, 2, 3""",
+        "CREATE INDEX answer_of_item ON answer (item_id, seq)",
+        "CREATE INDEX answer_of_record ON answer (record_id, seq)",
+        # Listing features that the server sent ahead (edge_agent.features).
+        """CREATE TABLE feature (
+            item_id TEXT PRIMARY KEY,
+            as_of TEXT NOT NULL,
+            as_of_s REAL NOT NULL,
+            listing TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX feature_by_age ON feature (as_of_s)",
+    ),
     ("CREATE TABLE telemetry (seq INTEGER PRIMARY KEY AUTOINCREMENT, made_s REAL NOT NULL, body BLOB NOT NULL)",),
+    (  # items before the operator's camera (edge_agent.desk.session_table); a finished one keeps its record for a day
+        """CREATE TABLE session (
+            seq INTEGER PRIMARY KEY,
+            session_id TEXT NOT NULL UNIQUE,
+            item_id TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            record_id TEXT
+        )""",
+        """CREATE TABLE session_photo (
+            session_id TEXT NOT NULL REFERENCES session (session_id) ON DELETE CASCADE,
+            view TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            problems TEXT NOT NULL,
+            PRIMARY KEY (session_id, view)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX session_photo_by_hash ON session_photo (sha256)",
+    ),
 )
 
 

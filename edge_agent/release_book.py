@@ -19,6 +19,7 @@ from runtime.contracts.errors import Untrusted
 from runtime.contracts.records import BundleId
 from runtime.contracts.sync import ReleaseInfo
 
+NO_MODEL = "no model yet: publish a release on the server, and let 'touchstone-agent run' fetch it"
 COMMITTED_FACT = "committed"
 FLOOR_FACT = "floor"
 REFUSED_FACT = "refused"

@@ -5,8 +5,9 @@
 2. They are looked at by the model and written to the disk side by side; one that does not decode ends it here, and
    takes back what was written.
 3. The audit lottery is drawn before anything is concluded.
-4. When every photo is on disk, the record is written; then a case's photos, should they have gone in between. Only then
-   does anybody learn the verdict.
+4. When every photo is on disk, the record is written, in one transaction with the look at what was scanned before: a
+   later scan of an item only moves towards review (``runtime.history``). Then a case's photos, should they have gone in
+   between. Only then does anybody learn the verdict.
 
 Photos that arrive one by one go through a ``Session``: by the last one, the work on the others is done.
 """
@@ -16,14 +17,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from edge_agent.features import DEFAULT_MAX_AGE_S, SentAhead, features_of
 from edge_agent.identity import Identity
 from edge_agent.intake import Checked, Intake, check
+from edge_agent.item_history import item_history, photo_uses
 from edge_agent.metrics import RESCANS, Metrics
-from edge_agent.outbox import Outbox
+from edge_agent.outbox import Outbox, insert_record
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import (
@@ -38,6 +41,8 @@ from runtime.contracts.records import (
     record_id_of,
 )
 from runtime.cores import core_count
+from runtime.history import restrained
+from runtime.photo import Photo, read_photo
 
 if TYPE_CHECKING:  # a scan seen before is answered without loading an engine
     from runtime.inspector import Inspection, Inspector, Look
@@ -97,11 +102,13 @@ class Station:
         outbox: Outbox,
         photos: ContentFolder,
         min_free_bytes: int,
+        features_max_age_s: float = DEFAULT_MAX_AGE_S,
         metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._identity = identity
         self._outbox = outbox
+        self._features_max_age_s = features_max_age_s
         self._intake = Intake(outbox, photos, min_free_bytes)
         self._metrics = metrics or Metrics()
         self._now = now
@@ -147,6 +154,20 @@ class Station:
         """
         return Session(self, model())
 
+    def store(self, photo: Checked) -> None:
+        """Store a photo of an item that is not finished yet; it is durable when this returns.
+
+        Call it again once the photo is claimed: an item that shared it may have been taken back in between.
+
+        Raises:
+            StationFault: the disk refuses.
+        """
+        self._intake.store(photo).result()
+
+    def forget(self, hashes: Sequence[str]) -> None:
+        """Remove those of these photos that neither a record nor an open session claims."""
+        self._intake.remove_unclaimed(hashes)
+
     def sweep(self, before_s: float) -> int:
         """Remove photos that crashes left without a record, written before ``before_s``; return how many files went."""
         return self._intake.sweep(before_s)
@@ -160,14 +181,16 @@ class Station:
         ]
         return list(self._cores.map(lambda one: check(*one), several))
 
-    def _take(self, view: str, photo: bytes | Frame, name: str, model: Model) -> _Seen:
-        checked = check(view, photo, name)
+    def _take(self, view: str, photo: bytes | Frame | Checked, name: str, model: Model) -> _Seen:
+        checked = photo if isinstance(photo, Checked) else check(view, photo, name)
         stored = self._intake.store(checked)
         try:
             look = model.inspector.look(view, checked.shown) if model.inspector.knows(view) else None
         except BaseException:
             self._intake.take_back([checked], [stored])
             raise
+        if not isinstance(checked.shown, Photo):  # a frame is many megabytes, and has been looked at
+            checked = replace(checked, shown=read_photo(checked.data, name))
         return _Seen(photo=checked, look=look, stored=stored)
 
     def _conclude(
@@ -178,7 +201,12 @@ class Station:
         # Drawn before anything is known of the verdict; nobody without the key can foresee it.
         audited = drawn_for_audit(bytes.fromhex(self._identity.audit_key), record_id, self._identity.audit_share)
         looks = [one.look for one in seen if one.look is not None]
-        inspection = model.inspector.conclude(looks, [photo.view for photo in photos], listing)
+        inspector, now = model.inspector, self._now()
+        ahead = self._sent_ahead(item_id, now) if listing is None and inspector.judges_listings else None
+        used = ahead.listing if ahead else listing
+        inspection = inspector.conclude(
+            looks, [photo.view for photo in photos], used, listing_stale=ahead is not None and ahead.stale
+        )
         decided_ns = time.monotonic_ns()
         for one in seen:
             one.stored.result()
@@ -186,22 +214,33 @@ class Station:
             record_id=record_id,
             station_id=self._identity.station_id,
             item_id=ItemId(item_id),
-            scanned_at=self._now().isoformat(timespec="milliseconds"),
+            scanned_at=now.isoformat(timespec="milliseconds"),
             verdict=inspection.verdict,
             reasons=inspection.reasons,
             prediction=inspection.prediction,
             audited=audited,
             views=_scores(photos, inspection),
-            listing=listing,
+            listing=used,
             model=model.ref,
             timings_us={
                 **inspection.timings_us,
                 "until_decided": (decided_ns - started_ns) // 1000,
                 "until_stored": (time.monotonic_ns() - started_ns) // 1000,
             },
+            features_as_of=ahead.as_of if ahead else None,
         )
-        if not self._outbox.add(record):
-            return self._again(self._outbox.find(record_id) or record, photos)
+        return self._keep(record, photos)
+
+    def _sent_ahead(self, item_id: str, now: datetime) -> SentAhead | None:
+        return features_of(self._outbox, ItemId(item_id), now_s=now.timestamp(), max_age_s=self._features_max_age_s)
+
+    def _keep(self, record: Record, photos: Sequence[Checked]) -> Scanned:
+        # One transaction: two scans of an item at once, in two processes too, are not both its first.
+        with self._outbox.writing() as db:
+            record = restrained(record, item_history(db, record.item_id), photo_uses(db, record))
+            added = insert_record(db, record)
+        if not added:
+            return self._again(self._outbox.find(record.record_id) or record, photos)
         if is_case(record):
             self._intake.keep(photos)
         self._metrics.scanned(record)
@@ -230,17 +269,28 @@ class Session:
         self._station = station
         self._coming: list[tuple[str, int, Future[_Seen]]] = []
 
-    def add(self, view: str, photo: bytes | Frame, number: int = 1) -> None:
+    def add(self, view: str, photo: bytes | Frame | Checked, number: int = 1) -> None:
         """Take one photo; it is checked, looked at and stored behind, and ``finish`` tells if it cannot be used.
 
         Args:
             view: of the photo.
-            photo: encoded, or a raw frame.
+            photo: encoded, a raw frame, or one that was checked already.
             number: its place among the photos of its view; those of one number stay in the order of their coming.
         """
         name = view if number == 1 else f"{view}~{number}"
         taking = self._station._cores.submit(self._station._take, view, photo, name, self.model)
         self._coming.append((view, number, taking))
+
+    def replace(self, view: str, photo: bytes | Frame | Checked, number: int = 1) -> None:
+        """Take a photo instead of those with this view and number; see ``add`` and ``drop``."""
+        self.drop(view, number)
+        self.add(view, photo, number)
+
+    def drop(self, view: str, number: int = 1) -> None:
+        """Forget the photos with this view and number, if there are any; what was stored of them is taken back."""
+        gone = [one for one in self._coming if one[:2] == (view, number)]
+        self._coming = [one for one in self._coming if one[:2] != (view, number)]
+        self._take_back(gone)
 
     def finish(self, item_id: str, listing: Listing | None) -> Scanned:
         """Decide about the item; see ``Station.scan`` for what it returns and raises."""
@@ -261,7 +311,10 @@ class Session:
 
     def cancel(self) -> None:
         """Forget the item; what was stored of it is taken back."""
-        seen = [taking.result() for _, _, taking in self._coming if taking.exception() is None]
+        self._take_back(self._coming)
+
+    def _take_back(self, coming: Sequence[tuple[str, int, Future[_Seen]]]) -> None:
+        seen = [taking.result() for _, _, taking in coming if taking.exception() is None]
         self._station._intake.take_back([one.photo for one in seen], [one.stored for one in seen])
 
 

@@ -107,6 +107,10 @@ class Supervisor:
         for wake in self._wakes.values():
             wake.set()
 
+    async def until_stopped(self) -> None:
+        """Wait until it is told to stop; for what runs beside the loops."""
+        await self._stop.wait()
+
     async def run(self) -> bool:
         """Run until SIGTERM, SIGINT or ``stop``; return whether every step in hand came to its end."""
         self._wakes = {loop.name: asyncio.Event() for loop in self._loops}

@@ -183,8 +183,18 @@ class Inspector:
             for index, (view, _) in enumerate(photos)
         ]
 
+    @property
+    def judges_listings(self) -> bool:
+        """Tell whether the bundle has a listing model, so that a scan without a listing lacks something."""
+        return self.bundle.manifest.listing is not None
+
     def conclude(
-        self, looks: Sequence[Look], given: Collection[str], listing: Mapping[str, float | None] | None
+        self,
+        looks: Sequence[Look],
+        given: Collection[str],
+        listing: Mapping[str, float | None] | None,
+        *,
+        listing_stale: bool = False,
     ) -> Inspection:
         """Decide about one item from what was seen; a cascade takes its second look here, where it needs one.
 
@@ -192,6 +202,7 @@ class Inspector:
             looks: at every photo of a known view.
             given: every view that the item has a photo of.
             listing: feature name to value, ``None`` for unknown; ``None`` altogether where there is no listing.
+            listing_stale: the listing is too old to confirm anything.
 
         Raises:
             StationFault: the engine failed.
@@ -214,6 +225,7 @@ class Inspector:
             self.variant.thresholds,
             manifest.listing.uncertain_from if manifest.listing else None,
             missing_views(dict.fromkeys(given, (True,)), manifest.views),
+            listing_stale,
         )
         return Inspection(
             prediction=prediction,

@@ -58,6 +58,7 @@ def decide(
     thresholds: Thresholds,
     fraud_uncertain_from: float | None,
     missing: Sequence[str] = (),
+    listing_stale: bool = False,
 ) -> tuple[Verdict, tuple[Reason, ...]]:
     """Decide one scan.
 
@@ -67,6 +68,7 @@ def decide(
         fraud_uncertain_from: P(fraud) from which a listing wants an expert; ``None`` where the bundle has no listing
             model.
         missing: required views without a photo.
+        listing_stale: P(fraud) is of features too old to confirm anything; a risky one still counts.
 
     Returns:
         The verdict, and at least one reason, the weightiest first.
@@ -87,6 +89,8 @@ def decide(
             reasons.append(Reason(code="listing_missing", text="the listing features are missing or incomplete"))
         elif not prediction.p_fraud < fraud_uncertain_from:  # NaN is not below
             reasons.append(Reason(code="listing_risky", text=f"the listing is risky (P = {prediction.p_fraud:.3f})"))
+        if prediction.p_fraud is not None and listing_stale:
+            reasons.append(Reason(code="listing_stale", text="the listing features are too old to confirm anything"))
     if reasons:
         return "uncertain", tuple(reasons)
     return "authentic", (Reason(code="within_budget", text="all scores lie within the certified thresholds"),)

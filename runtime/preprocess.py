@@ -20,6 +20,7 @@ from runtime.photo import MAX_PIXELS, MIN_SIDE_PX, Photo, read_photo
 
 Pixels = npt.NDArray[np.uint8]
 FRAME_QUALITY = 95
+PREVIEW_QUALITY = 80
 
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
@@ -100,6 +101,18 @@ def encode_frame(frame: Frame) -> bytes:
     """Return a frame as a JPEG, the form in which it is kept and shown to experts."""
     _, encoded = cv2.imencode(
         ".jpg", cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, FRAME_QUALITY]
+    )
+    return encoded.tobytes()
+
+
+def encode_preview(frame: Frame, px: int) -> bytes:
+    """Return a frame as a small JPEG to aim by: its longer side has at most ``px`` pixels."""
+    height, width = frame.pixels.shape[:2]
+    scale = min(1.0, px / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, PREVIEW_QUALITY]
     )
     return encoded.tobytes()
 

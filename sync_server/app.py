@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from runtime.contracts.errors import StationFault
-from sync_server.api import cases, datasets, intake, people, problems, releases, stations
+from sync_server.api import cases, datasets, features, intake, people, problems, releases, stations
 from sync_server.api.callers import Services
 from sync_server.api.limits import Limits
 from sync_server.blobs import Blobs
@@ -47,7 +47,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app = FastAPIOffline(None, None, title=TITLE, version="1", lifespan=lifespan, openapi_url="/openapi.json")
     app.state.services = services
     problems.install(app)
-    for routes in (stations, intake, cases, releases, datasets, people):
+    for routes in (stations, intake, cases, releases, datasets, people, features):
         app.include_router(routes.router)
     app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])
     pages.install(app)

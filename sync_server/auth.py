@@ -6,6 +6,7 @@ came with, so a stolen token opens no other door. The library's own clock checks
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -22,7 +23,7 @@ from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import StationId, check_name
 from runtime.contracts.sync import TOKEN_LIFETIME_S, request_claims
 from sync_server.refusals import ClockOff, Conflict, Forbidden, Unauthenticated
-from sync_server.schema import PEOPLE, STATIONS
+from sync_server.schema import PEOPLE, REVOKED_KEYS, STATIONS
 from sync_server.store import insert_new
 
 Role = Literal["admin", "releaser", "reviewer", "viewer"]
@@ -99,13 +100,18 @@ def station_of(connection: Connection, token: str, request: SignedRequest, now: 
 
     Raises:
         ClockOff: everything holds but the time.
+        Forbidden: it is signed by a device that another one has replaced.
         Unauthenticated: it is not signed by an enrolled station, or was signed for another request.
     """
     station_id = _issuer(token)
     key = connection.execute(select(STATIONS.c.public_key).where(STATIONS.c.id == station_id)).scalar_one_or_none()
     if key is None:
         raise Unauthenticated("station token: its station is not enrolled here; enrol it with a new code")
-    claims = _decode(token, Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)))
+    try:
+        claims = _decode(token, key)
+    except Unauthenticated:
+        _refuse_replaced(connection, token, station_id)
+        raise
     issued_s = claims.get("iat")
     if type(issued_s) is not int or abs(issued_s) > MAX_SECONDS:
         raise Unauthenticated("station token: iat must be whole seconds since 1970")
@@ -131,10 +137,21 @@ def _issuer(token: str) -> StationId:
         raise Unauthenticated(f"station token: {error}") from error
 
 
-def _decode(token: str, key: Ed25519PublicKey | None) -> Mapping[str, Any]:
+def _refuse_replaced(connection: Connection, token: str, station_id: StationId) -> None:
+    for row in connection.execute(select(REVOKED_KEYS).where(REVOKED_KEYS.c.station_id == station_id)):
+        with contextlib.suppress(Unauthenticated):
+            _decode(token, row.public_key)
+            raise Forbidden(
+                f"station {station_id}: another device took its place on {row.revoked_at[:10]}, so this one is not "
+                "let in any more; enrol it with a new code and a new --home to make it a station of its own"
+            )
+
+
+def _decode(token: str, public_key: str | None) -> Mapping[str, Any]:
     try:
-        if key is None:
+        if public_key is None:
             return jwt.decode(token, options={**_UNCHECKED, "verify_signature": False})  # type: ignore[arg-type]
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
         return jwt.decode(token, key=key, algorithms=["EdDSA"], options=_UNCHECKED)  # type: ignore[arg-type]
     except jwt.PyJWTError as error:
         raise Unauthenticated(f"station token: its form or signature is wrong ({type(error).__name__})") from error

@@ -65,7 +65,8 @@ class CaseDetail:
     """One case as its asker may see it.
 
     It is ``blind`` for whoever may label it, until it is settled: the record's verdict reads ``uncertain``; its
-    reasons, prediction, logits, timings and whether it was audited are blanked; ``labels`` holds only the asker's own.
+    reasons, prediction, logits, timings, which scan it repeats and whether it was audited are blanked; ``labels`` holds
+    only the asker's own.
     """
 
     case: CaseSummary
@@ -215,6 +216,7 @@ def blinded(record: Record) -> Record:
         audited=False,
         views=tuple(replace(view, logit=None) for view in record.views),
         timings_us={},
+        rescan_of=None,
     )
 
 

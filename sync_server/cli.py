@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from runtime.contracts.command import run_command
+from runtime.contracts.command import Progress, run_command
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.sync import target_path
 from sync_server.api.callers import Services
@@ -20,6 +20,7 @@ from sync_server.app import build_services, create_app
 from sync_server.auth import ROLES, add_person
 from sync_server.datasets import freeze, write_snapshot
 from sync_server.devices import issue_code
+from sync_server.features import in_parts, load_features, read_lines
 from sync_server.founding import FIRST_ADMIN, found_server
 from sync_server.publishing import publish
 from sync_server.releases import first_root
@@ -73,6 +74,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     code = commands.add_parser("enrolment-code", parents=[home], help="print a one-time code for one station")
     code.add_argument("--valid-hours", type=int, default=24, help="1 to 744 (default: %(default)s)")
+    code.add_argument(
+        "--replace",
+        metavar="STATION_ID",
+        help="for a new device that takes over this station; its old device is locked out when the code is spent",
+    )
     code.set_defaults(command=_enrolment_code)
 
     person = commands.add_parser("person", parents=[home], help="add somebody and print their token, once")
@@ -91,6 +97,18 @@ def build_parser() -> argparse.ArgumentParser:
     snapshot = commands.add_parser("snapshot", parents=[home], help="write what the experts agreed on as a dataset")
     snapshot.add_argument("--out", type=Path, required=True, help="an empty or new folder")
     snapshot.set_defaults(command=_snapshot)
+
+    features = commands.add_parser("features", help="listing features that stations get before they scan")
+    load = features.add_subparsers(metavar="COMMAND", required=True).add_parser(
+        "load", parents=[home], help="load rows; the newest of an item stay, so loading a file again is safe"
+    )
+    load.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.jsonl",
+        help='a line a row: {"item_id": ..., "as_of": ..., "values": {name: number or null}, "station": ID or null}',
+    )
+    load.set_defaults(command=_load_features)
     return parser
 
 
@@ -126,7 +144,8 @@ def _services(home: Path) -> Iterator[Services]:
 
 def _enrolment_code(arguments: argparse.Namespace) -> None:
     with _services(arguments.home) as services, services.store.write() as connection:
-        code = issue_code(connection, first_root(connection), arguments.valid_hours, services.now())
+        root = first_root(connection)
+        code = issue_code(connection, root, arguments.valid_hours, services.now(), replaces=arguments.replace)
     print(code)
 
 
@@ -174,6 +193,18 @@ def _snapshot(arguments: argparse.Namespace) -> None:
         f"snapshot {frozen.dataset_id[:12]}: {len(dataset.items)} items, {photos} photos; "
         f"{len(dataset.contradicting)} items left out for contradicting outcomes"
     )
+
+
+def _load_features(arguments: argparse.Namespace) -> None:
+    taken = kept = 0
+    with _services(arguments.home) as services, arguments.file.open("rb") as file:
+        size, progress = os.fstat(file.fileno()).st_size, Progress(f"{arguments.file.name}, bytes")
+        for part in in_parts(read_lines(file, arguments.file.name)):
+            with services.store.write() as connection:
+                loaded = load_features(connection, part, services.now())
+            taken, kept = taken + loaded.taken, kept + loaded.kept
+            progress(file.tell(), max(size, 1))
+    print(f"loaded: {taken} rows; {kept} were not newer than what is here")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,8 @@ def check_record(record: Record, record_id: str, caller: StationId) -> None:
     if record.record_id != record_id:
         raise Untrusted(f"record: expected record_id {record_id[:80]!r} as in the path, got {record.record_id[:80]!r}")
     check_hash(record.record_id)
+    if record.rescan_of is not None:
+        check_hash(record.rescan_of)
     check_name(record.item_id, "item_id")
     for view in record.views:
         check_name(view.view, "view")

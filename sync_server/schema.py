@@ -67,6 +67,15 @@ ENROLMENT_CODES = Table(
     Column("secret_hash", String(64), primary_key=True),
     Column("expires_at", String(32), nullable=False),
     Column("used_by", ForeignKey("stations.id")),
+    Column("replaces", String(64)),
+)
+
+REVOKED_KEYS = Table(
+    "revoked_keys",
+    METADATA,
+    Column("public_key", String(64), primary_key=True),
+    Column("station_id", ForeignKey("stations.id"), nullable=False),
+    Column("revoked_at", String(32), nullable=False),
 )
 
 PHOTOS = Table(
@@ -87,6 +96,7 @@ RECORDS = Table(
     Column("audited", Boolean, nullable=False),
     Column("body", Text, nullable=False),
     Column("received_at", String(32), nullable=False),
+    Index(None, "station_id", "received_at", "record_id"),
 )
 
 CASES = Table(
@@ -137,6 +147,24 @@ TUF_METADATA = Table(
     Column("role", String(16), primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("bytes", LargeBinary, nullable=False),
+)
+
+FEATURES = Table(
+    "features",
+    METADATA,
+    Column("item_id", String(128), primary_key=True),
+    Column("station_id", String(64), primary_key=True),  # empty: for every station
+    Column("seq", BigInteger, nullable=False),
+    Column("as_of", String(32), nullable=False),
+    Column("listing", Text, nullable=False),
+    Index(None, "station_id", "seq"),
+)
+
+COUNTERS = Table(
+    "counters",
+    METADATA,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 DATASETS = Table(

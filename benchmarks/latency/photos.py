@@ -6,6 +6,7 @@ so one file can be shown many times without being written again.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ WIDTH_PX, HEIGHT_PX = 4000, 3000
 SHARED_VIEWS = 6
 """How many photos an item has where a bundle's views are exchangeable."""
 
+_STAMPS = itertools.count()
 _JFIF = b"JFIF\0"
 _JFIF_HEADER = b"\xff\xe0\x00\x10JFIF\0\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 
@@ -83,7 +85,11 @@ def stamped(photo: bytes, number: int) -> bytes:
 
 
 class Ring:
-    """Files of items, shown in turn, each time with bytes of their own. A slot is free again when its item was read."""
+    """Files of items, shown in turn. A slot is free again when its item was read.
+
+    Every photo has bytes of its own each time, in whatever ring: a station sends an item to an expert whose photo it
+    has seen of another item or view.
+    """
 
     def __init__(self, folder: Path, items: Sequence[Item]) -> None:
         folder.mkdir(parents=True)
@@ -110,7 +116,7 @@ class Ring:
         for path, at in places.values():
             handle = os.open(path, os.O_WRONLY)
             try:
-                os.pwrite(handle, _stamp(number), at)
+                os.pwrite(handle, _stamp(next(_STAMPS)), at)
             finally:
                 os.close(handle)
         return {view: str(path) for view, (path, _) in places.items()}

@@ -18,10 +18,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import faulthandler
+import importlib
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -98,7 +100,9 @@ async def _daemon(parts: Parts, stopping: threading.Event, notifier: Notifier) -
         status=lambda: _standing(parts),
         on_failure=lambda loop, family: parts.metrics.count(ERRORS, loop, family),
     )
+    desk = asyncio.create_task(_desk(parts, stopping, supervisor))
     ended = await supervisor.run()
+    await desk
     note("stopped", in_order=ended)
     if not ended:
         # A thread still waits for the network. All that matters is on disk already, so leave without it.
@@ -122,6 +126,18 @@ def _standing(parts: Parts) -> str:
     if current is None:
         return "no model yet: nothing is scanned"
     return f"scans with {current.ref.name} release {current.ref.release}, {current.ref.variant}"
+
+
+async def _desk(parts: Parts, stopping: threading.Event, supervisor: Supervisor) -> None:
+    """Serve the operator's desk beside the loops; whatever becomes of it, they go on."""
+    if parts.config.desk_port == 0:
+        return
+    try:
+        serving = await asyncio.to_thread(importlib.import_module, "edge_agent.desk.serving")
+        await serving.serve(parts, stopping, supervisor.until_stopped, lambda: supervisor.wake("uplink"))
+    except Exception as error:  # noqa: BLE001 - a desk that crashes must not take the scanning with it
+        where = traceback.format_exception(error)[-2].strip().replace("\n", " ")
+        note("crashed", loop="desk", why=f"{type(error).__name__}: {error}", where=where)
 
 
 class _Network:

@@ -1,4 +1,7 @@
-"""``touchstone-agent scan``. Imports nothing of the network: a scan starts fast and needs no server."""
+"""``touchstone-agent scan``: the running daemon scans, as its model is loaded; without one this process does.
+
+Imports nothing of the network, and what scans only where it must: a scan starts fast and needs no server.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.agent import Parts, build
+from edge_agent.desk import ask
 from edge_agent.home import Home
-from edge_agent.model_slot import RunningModel
-from edge_agent.station import Scanned, ScanRequest
+from edge_agent.identity import require_identity
+from edge_agent.outbox import Outbox
+from edge_agent.release_book import NO_MODEL, ReleaseBook
 from runtime.contracts.bundle import ANY_VIEW, MANIFEST_FILE, read_manifest
 from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.errors import StationFault, Unsupported, Untrusted
-from runtime.contracts.records import SHOWN
+from runtime.contracts.records import SHOWN, Record, RecordId
 from runtime.contracts.sync import MAX_PHOTO_BYTES
 
 UNNAMED_VIEW = "photo"
@@ -31,35 +35,58 @@ class ListingFile:
 
 def main(home: Home, arguments: argparse.Namespace) -> int:
     """Scan one item and print its verdict."""
-    parts = build(home, threading.Event())
+    require_identity(home)
+    home.create()
+    outbox = Outbox(home.database_file)
     try:
-        if not parts.slot.book.proved():
-            parts.slot.require()
-        listing = _read_listing(arguments.listing)
-        photos = _read_photos(arguments.photos, arguments.view, _views(parts))
-        scanned = parts.station.scan(
-            ScanRequest(item_id=arguments.item, photos=photos, listing=listing), lambda: _loaded(parts)
+        views = _views(home, ReleaseBook(outbox))
+        item = ask.Item(
+            item_id=arguments.item,
+            listing=_read_listing(arguments.listing),
+            photos=_read_photos(arguments.photos, arguments.view, views),
         )
+        record, again = _scanned_by_daemon(home, outbox, item) or _scanned_here(home, item)
     finally:
-        parts.outbox.close()
-    if arguments.json:
-        sys.stdout.write(canonical_json(scanned.record).decode() + "\n")
-    else:
-        sys.stdout.write(_shown(scanned))
+        outbox.close()
+    sys.stdout.write(canonical_json(record).decode() + "\n" if arguments.json else _shown(record, again))
     return 0
 
 
-def _loaded(parts: Parts) -> RunningModel:
-    # The committed bundle id was verified by 'run', offline signature included; its bytes are checked against it here.
-    parts.slot.restore(None)
-    return parts.slot.require()
+def _scanned_by_daemon(home: Home, outbox: Outbox, item: ask.Item) -> tuple[Record, bool] | None:
+    if not home.desk_socket.exists():
+        return None
+    verdict = ask.scan(ask.SocketFile(home.desk_socket), item)
+    record = verdict and outbox.find(RecordId(str(verdict.get("record_id"))))
+    return (record, verdict.get("again") is True) if verdict and record else None
 
 
-def _views(parts: Parts) -> tuple[str, ...]:
+def _scanned_here(home: Home, item: ask.Item) -> tuple[Record, bool]:
+    from edge_agent.agent import build
+    from edge_agent.model_slot import RunningModel
+    from edge_agent.station import ScanRequest
+
+    parts = build(home, threading.Event())
+
+    def loaded() -> RunningModel:
+        # The committed bundle id was verified by 'run', its signature too; its bytes are checked against it here.
+        parts.slot.restore(None)
+        return parts.slot.require()
+
     try:
-        folder = parts.home.bundles / parts.slot.book.proved()[0].bundle_id
-        return read_manifest((folder / MANIFEST_FILE).read_bytes()).views
-    except (OSError, Untrusted):  # 'restore' will find the bundle before this one, or say what is wrong
+        photos = {view: tuple(photos) for view, photos in item.photos.items()}
+        scanned = parts.station.scan(ScanRequest(item_id=item.item_id, photos=photos, listing=item.listing), loaded)
+    finally:
+        parts.outbox.close()
+    return scanned.record, scanned.again
+
+
+def _views(home: Home, book: ReleaseBook) -> tuple[str, ...]:
+    proved = book.proved()
+    if not proved:
+        raise StationFault(NO_MODEL)
+    try:
+        return read_manifest((home.bundles / proved[0].bundle_id / MANIFEST_FILE).read_bytes()).views
+    except (OSError, Untrusted):  # whoever scans finds the bundle before this one, or says what is wrong
         return (ANY_VIEW,)
 
 
@@ -103,9 +130,8 @@ def _read(path: str, most: int) -> bytes:
     return data
 
 
-def _shown(scanned: Scanned) -> str:
-    record = scanned.record
-    again = f"already scanned at {record.scanned_at}: " if scanned.again else ""
+def _shown(record: Record, scanned_before: bool) -> str:
+    again = f"already scanned at {record.scanned_at}: " if scanned_before else ""
     lines = [f"{again}{record.item_id}: {SHOWN[record.verdict]} ({record.verdict})"]
     lines += [f"  {reason.text}" for reason in record.reasons]
     return "\n".join(lines) + "\n"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edge_agent.config import read_config
+from edge_agent.features import held
 from edge_agent.home import Home
 from edge_agent.identity import require_identity
 from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, Outbox
@@ -31,6 +32,7 @@ def main(home: Home, arguments: argparse.Namespace) -> int:
             **_releases(ReleaseBook(outbox)),
             "outbox": encode(outbox.tally()),
             **_contact(outbox),
+            "features": encode(held(outbox)),
             "answers_received": outbox.answer_count(),
             "answers": encode(outbox.answers(after=max(0, outbox.last_answer() - max(0, arguments.answers)))),
         }
@@ -94,6 +96,8 @@ def _shown(state: dict[str, Any]) -> str:
         lines.append(f"error     {state['last_error']}")
     if state["refused"]:
         lines.append(f"refused   release {state['refused']['release']}: {state['refused']['reason']}")
+    if state["features"]["items"]:
+        lines.append(f"features  of {state['features']['items']} items, the newest of {state['features']['newest']}")
     lines.append(f"answers   {state['answers_received']}")
     lines += [f"  {answer['item_id']}: {answer['outcome']} ({answer['resolved_at']})" for answer in state["answers"]]
     return "\n".join(lines) + "\n"

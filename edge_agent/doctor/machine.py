@@ -155,8 +155,8 @@ def _unit_properties() -> Mapping[str, str]:
 
 def camera(subject: Subject) -> Seen:
     """Whether the camera of ``agent.toml`` gives a picture."""
-    source = subject.config.camera
-    if source is None:
+    source = str(subject.config.camera)
+    if subject.config.camera is None:
         return ok("none set: items come through the inbox")
     device = Path(f"/dev/video{source}" if source.isdigit() else source)
     holder = subject.holder_of(device.resolve()) if device.is_relative_to("/dev") else None

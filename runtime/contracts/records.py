@@ -67,9 +67,17 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """The durable account of one scan. ``scanned_at`` is ISO 8601 in UTC; ``timings_us`` are microseconds by step."""
+    """The durable account of one scan; version 2 brought the last two fields.
 
-    v: Literal[1] = 1
+    Attributes:
+        scanned_at: ISO 8601 in UTC, by the station's clock.
+        listing: the features that P(fraud) is of, whether they came with the scan or had been sent ahead.
+        timings_us: microseconds by step.
+        rescan_of: this station's first complete scan of the same item, where there is an earlier one.
+        features_as_of: of when ``listing`` is, where it had been sent ahead; ``None`` where it came with the scan.
+    """
+
+    v: Literal[1, 2] = 2
     record_id: RecordId
     station_id: StationId
     item_id: ItemId
@@ -82,6 +90,8 @@ class Record:
     listing: Mapping[str, float | None] | None
     model: ModelRef
     timings_us: Mapping[str, int]
+    rescan_of: RecordId | None = None
+    features_as_of: str | None = None
 
 
 def is_case(record: Record) -> bool:
@@ -122,6 +132,16 @@ def record_id_of(
     """
     subject = [station_id, item_id, sorted(photos), dict(listing) if listing is not None else None]
     return RecordId(hashlib.sha256(canonical_json(subject)).hexdigest())
+
+
+def content_id(record: Record) -> RecordId:
+    """Derive the id that a record of any version must have; see ``record_id_of``.
+
+    Features that had been sent ahead are no part of it: fresher ones, after a crash, must not make a second record.
+    """
+    photos = tuple((score.view, score.photo) for score in record.views)
+    given = record.listing if record.features_as_of is None else None
+    return record_id_of(record.station_id, record.item_id, photos, given)
 
 
 def drawn_for_audit(key: bytes, record_id: RecordId, share: float) -> bool:

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runtime.contracts.errors import Unsupported
-from runtime.contracts.records import BundleId, ItemId, Label, ModelRef, RecordId, StationId
+from runtime.contracts.records import BundleId, ItemId, Label, ModelRef, Record, RecordId, StationId
 
 TOKEN_AUDIENCE = "touchstone-sync"  # noqa: S105 - a name, not a secret
 TOKEN_LIFETIME_S = 60
 MAX_PHOTO_BYTES = 64 * 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024
+MAX_FEATURES_PAGE = 200
+MAX_LISTING_BYTES = 16 * 1024
+"""Of one item's features as canonical JSON, so that a page stays below what a station reads of one answer."""
 MAX_HEARTBEAT_BYTES = 16 * 1024
 SCORE_BINS = 20
 
@@ -58,6 +61,34 @@ class Answers:
     """``GET /v1/answers?after=SEQ``: at most 500, oldest first."""
 
     answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationHistory:
+    """``GET /v1/station/history?after=RECORD_ID``: this station's records at the server, in the order of their coming.
+
+    A device that takes over a station's identity begins with them. ``total`` counts all of them; no records: the end.
+    """
+
+    records: tuple[Record, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingFeatures:
+    """Listing features of one item, sent ahead of its scan. ``seq`` only rises; ``as_of`` is ISO 8601 in UTC."""
+
+    seq: int
+    item_id: ItemId
+    as_of: str
+    listing: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturesAhead:
+    """``GET /v1/station/features?after=SEQ&limit=N``: what was loaded since, oldest first; no more than asked for."""
+
+    features: tuple[ListingFeatures, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

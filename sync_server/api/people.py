@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
+from runtime.contracts.records import StationId
 from sync_server.api.bodies import strictly
 from sync_server.api.callers import Caller, Shared
 from sync_server.auth import Role, add_person
@@ -35,9 +36,10 @@ class PersonToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeWanted:
-    """How long a code is to be valid, 1 to 744 hours."""
+    """How long a code is to be valid, 1 to 744 hours, and the station whose device it replaces, if any."""
 
     valid_hours: int = 24
+    replace: StationId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,9 @@ def add(body: NewPerson, caller: Caller, _: Annotated[None, strictly(NewPerson)]
 def enrolment_code(
     body: CodeWanted, caller: Caller, _: Annotated[None, strictly(CodeWanted)], shared: Shared
 ) -> CodeIssued:
-    """Issue a one-time code for one station."""
+    """Issue a one-time code for one station, or for the device that takes over a station's identity."""
     caller.must_be("admin")
     with shared.store.write() as connection:
-        code = issue_code(connection, first_root(connection), body.valid_hours, shared.now())
+        root = first_root(connection)
+        code = issue_code(connection, root, body.valid_hours, shared.now(), replaces=body.replace)
     return CodeIssued(code=str(code))

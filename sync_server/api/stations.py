@@ -6,13 +6,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from runtime.contracts.sync import Answers, Assignment, EnrolAnswer, EnrolRequest, Heartbeat, StationReport
+from runtime.contracts.sync import (
+    Answers,
+    Assignment,
+    EnrolAnswer,
+    EnrolRequest,
+    Heartbeat,
+    StationHistory,
+    StationReport,
+)
 from sync_server.api.bodies import strictly
 from sync_server.api.callers import Caller, Device, Shared
 from sync_server.auth import audit_key
 from sync_server.cases import answers_after
 from sync_server.devices import Station, enrol, list_stations, store_report
 from sync_server.heartbeats import KEPT, StoredHeartbeat, list_heartbeats, store_heartbeat
+from sync_server.history import history_after
 from sync_server.releases import assigned_target
 
 router = APIRouter(prefix="/v1", tags=["stations"])
@@ -42,6 +51,15 @@ def assignment(_: Device, shared: Shared) -> Assignment:
     """Return the TUF target path of the release that this station should run."""
     with shared.store.read() as connection:
         return Assignment(target=assigned_target(connection))
+
+
+@router.get("/station/history")
+def history(
+    station: Device, shared: Shared, after: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None
+) -> StationHistory:
+    """Return this station's records after one of them; the device that takes a station over begins with them."""
+    with shared.store.read() as connection:
+        return history_after(connection, station, after)
 
 
 @router.put("/station/report", status_code=204)

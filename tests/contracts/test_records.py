@@ -17,6 +17,7 @@ from runtime.contracts.records import (
     RecordId,
     StationId,
     check_name,
+    content_id,
     drawn_for_audit,
     is_case,
     record_id_of,
@@ -60,6 +61,17 @@ def test_a_records_id_depends_on_everything_that_was_scanned() -> None:
 def test_a_records_id_is_the_same_in_every_version() -> None:
     """An update must not turn a scan that is taken again after a crash into a second record."""
     assert an_id() == "7eb994b7ac792e98b58bf9f55ba4aaac7898f8d5b9baa9d55b0ccfab57e0deb1"
+
+
+def test_features_that_were_sent_ahead_are_no_part_of_a_records_id(golden: Path) -> None:
+    record = decode(Record, parse_json((golden / "record.v2.json").read_bytes(), "r"), "r")
+    photos = tuple((score.view, score.photo) for score in record.views)
+    scanned = record.station_id, record.item_id, photos
+    assert content_id(record) == record_id_of(*scanned, None)
+    fresher = dataclasses.replace(record, listing={"price_ratio": 9.0}, features_as_of="2026-12-01T00:00:00+00:00")
+    assert content_id(fresher) == content_id(record)
+    came_with_the_scan = dataclasses.replace(record, features_as_of=None)
+    assert content_id(came_with_the_scan) == record_id_of(*scanned, record.listing) != content_id(record)
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)

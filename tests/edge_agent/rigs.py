@@ -38,7 +38,7 @@ from runtime.contracts.records import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-FAST = "watch_every_s = 0.02\nuplink_every_s = 0.2\nupdate_every_s = 0.3\nmin_free_bytes = 1048576\n"
+FAST = "watch_every_s = 0.02\nuplink_every_s = 0.2\nupdate_every_s = 0.3\nmin_free_bytes = 1048576\ndesk_port = 0\n"
 
 
 def run_module(module: str, *arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:

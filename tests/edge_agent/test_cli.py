@@ -23,9 +23,9 @@ from tests.edge_agent.rigs import REPOSITORY, agent, environment_without_network
 def photos(tmp_path: Path, photo_of: Callable[..., bytes]) -> Callable[[int], list[Path]]:
     def make(red: int) -> list[Path]:
         paths = [tmp_path / str(red) / f"{view}.jpg" for view in ("logo", "stitching")]
-        for path in paths:
+        for seed, path in enumerate(paths):
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(photo_of(red))
+            path.write_bytes(photo_of(red, seed=seed))
         return paths
 
     return make

@@ -38,7 +38,7 @@ from tests.edge_agent.rigs import (
 def test_the_daemon_scans_without_a_server_and_rejects_what_it_cannot_read(
     home_with_model: Home, photo_of: Callable[..., bytes]
 ) -> None:
-    drop(home_with_model, "good", logo=photo_of(20), stitching=photo_of(20))
+    drop(home_with_model, "good", logo=photo_of(20), stitching=photo_of(21))
     drop(home_with_model, "torn", logo=photo_of(20)[:300])
     daemon = Daemon(home_with_model.root)
     assert daemon.ready_line().startswith("ready in ")

@@ -116,9 +116,9 @@ def test_an_item_keeps_the_model_that_it_began_with(
     models = iter([rig.model, RunningModel(inspector=other, release=ReleaseInfo(name="o", release=2, floor=0))])
     session = rig.station.begin(lambda: next(models))
     later = rig.station.begin(lambda: next(models))
-    for one in (session, later):
-        one.add("logo", photo_of(230))
-        one.add("stitching", photo_of(230))
+    for red, one in ((230, session), (232, later)):
+        one.add("logo", photo_of(red))
+        one.add("stitching", photo_of(red + 1))
     assert (session.finish("i", None).record.verdict, later.finish("j", None).record.verdict) == (
         "suspect",
         "authentic",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from edge_agent.release_book import ReleaseBook
 from edge_agent.station import ScanRequest, Station
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, Unsupported
-from runtime.contracts.records import ModelRef, Record, drawn_for_audit
+from runtime.contracts.records import ModelRef, drawn_for_audit
 
 if TYPE_CHECKING:
     from runtime.inspector import Inspector
@@ -242,13 +244,15 @@ def test_scanning_a_confident_item_again_does_not_bring_back_photos_that_made_ro
 def test_a_case_keeps_its_photos_even_if_another_process_makes_room_just_before_its_record(
     rig: Rig, photo_of: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = rig.outbox.add
+    writing = rig.outbox.writing
 
-    def make_room_then_add(record: Record) -> bool:
+    @contextmanager
+    def make_room_then_write() -> Iterator[sqlite3.Connection]:
         for sha256 in list(rig.photos):
             rig.photos.path(sha256).unlink()
-        return add(record)
+        with writing() as db:
+            yield db
 
-    monkeypatch.setattr(rig.outbox, "add", make_room_then_add)
+    monkeypatch.setattr(rig.outbox, "writing", make_room_then_write)
     record = rig.station.scan(request_of("i", logo=photo_of(140)), lambda: rig.model).record
     rig.photos.read(record.views[0].photo)

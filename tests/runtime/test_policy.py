@@ -29,9 +29,10 @@ def verdict_of(
     fraud_uncertain_from: float | None = None,
     missing: Sequence[str] = (),
     limits: Thresholds = BUDGET,
+    listing_stale: bool = False,
 ) -> tuple[Verdict, list[str]]:
     prediction = Prediction(p_counterfeit=p_counterfeit, p_fraud=p_fraud)
-    verdict, reasons = decide(prediction, limits, fraud_uncertain_from, missing)
+    verdict, reasons = decide(prediction, limits, fraud_uncertain_from, missing, listing_stale)
     return verdict, [reason.code for reason in reasons]
 
 
@@ -123,6 +124,19 @@ BRANCHES = [
         ("uncertain", ["photos_unclear", "listing_risky"]),
     ),
     ({"p_counterfeit": 0.95, "p_fraud": 0.9, "fraud_uncertain_from": 0.4}, ("suspect", ["photos_differ"])),
+    (
+        {"p_counterfeit": 0.1, "p_fraud": 0.1, "fraud_uncertain_from": 0.4, "listing_stale": True},
+        ("uncertain", ["listing_stale"]),
+    ),
+    (
+        {"p_counterfeit": 0.1, "p_fraud": 0.5, "fraud_uncertain_from": 0.4, "listing_stale": True},
+        ("uncertain", ["listing_risky", "listing_stale"]),
+    ),
+    (
+        {"p_counterfeit": 0.1, "p_fraud": None, "fraud_uncertain_from": 0.4, "listing_stale": True},
+        ("uncertain", ["listing_missing"]),
+    ),
+    ({"p_counterfeit": 0.1, "p_fraud": 0.1, "listing_stale": True}, ("authentic", ["within_budget"])),
     ({"p_counterfeit": NAN}, ("uncertain", ["photos_unclear"])),
     ({"p_counterfeit": 0.1, "p_fraud": NAN, "fraud_uncertain_from": 0.4}, ("uncertain", ["listing_risky"])),
 ]
@@ -167,6 +181,18 @@ def test_raising_p_of_fraud_never_moves_a_verdict_towards_authentic(
     low, _ = verdict_of(p, min(fraud, other), fraud_limit, limits=limits)
     high, _ = verdict_of(p, max(fraud, other), fraud_limit, limits=limits)
     assert ORDER[low] <= ORDER[high]
+
+
+@settings(deadline=None)
+@given(thresholds, probability | st.none(), probability | st.none(), probability)
+def test_stale_features_confirm_nothing_and_clear_nothing(
+    limits: Thresholds, p: float | None, p_fraud: float | None, fraud_limit: float
+) -> None:
+    fresh, said_fresh = verdict_of(p, p_fraud, fraud_limit, limits=limits)
+    stale, said_stale = verdict_of(p, p_fraud, fraud_limit, limits=limits, listing_stale=True)
+    assert stale != "authentic"
+    assert ORDER[fresh] <= ORDER[stale]
+    assert {*said_fresh} - {"within_budget"} <= {*said_stale}
 
 
 @settings(deadline=None)

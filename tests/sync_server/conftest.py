@@ -38,7 +38,9 @@ from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.records import BundleId, ItemId, ModelRef, Prediction, Reason, Record, ViewScore, record_id_of
 from runtime.contracts.sync import request_claims
+from sync_server.blobs import Blobs
 from sync_server.cli import main
+from sync_server.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
@@ -352,3 +354,26 @@ def new_database(postgres: str) -> str:
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return postgres.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'server.sqlite'}"
+    return request.getfixturevalue("new_database")
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """A database with its tables."""
+    opened = Store(url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    """An empty folder of photos."""
+    return Blobs(tmp_path / "blobs")

@@ -116,6 +116,17 @@ def test_a_case_waits_for_its_photos_and_is_then_taken_once(station, people, png
     assert people["viewer"].send("GET", f"/v1/cases/{record.record_id}").json()["record"] == encode(record)
 
 
+def test_a_record_of_an_agent_from_before_version_2_is_taken_and_taken_again(station, people, png) -> None:
+    station.put_photo(png(12))
+    record = station.record("bag 12", (png(12),), v=1)
+    body = {name: value for name, value in encode(record).items() if name not in ("rescan_of", "features_as_of")}
+    path = f"/v1/records/{record.record_id}"
+    assert [station.send("PUT", path, canonical_json(body)).status_code for _ in range(2)] == [201, 200]
+    assert people["viewer"].send("GET", f"/v1/cases/{record.record_id}").json()["record"]["v"] == 1
+    wrong = canonical_json(body | {"rescan_of": "not a hash"})
+    assert station.send("PUT", path, wrong).status_code == 422
+
+
 def test_a_record_comes_only_by_its_own_station_and_id(home, client, station, station_class, png) -> None:
     other = station_class(client)
     other.enrol(home.code())

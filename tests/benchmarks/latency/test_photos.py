@@ -37,6 +37,15 @@ def test_a_ring_shows_its_items_in_turn_and_each_showing_is_new(tmp_path: Path, 
     assert len(list((tmp_path / "shown").iterdir())) == 2
 
 
+def test_no_two_photos_that_are_shown_have_the_same_bytes_whatever_the_view_item_or_ring(
+    tmp_path: Path, photo_of: Callable[..., bytes]
+) -> None:
+    item = {"logo": photo_of(90), "stitching": photo_of(90)}
+    rings = [Ring(tmp_path / name, [item, item]) for name in ("one", "other")]
+    seen = [Path(path).read_bytes() for ring in rings for number in range(3) for path in ring.show(number).values()]
+    assert len(set(seen)) == len(seen) == 12
+
+
 def test_enlarged_photos_have_12_megapixels_and_weigh_what_a_phones_do(
     tmp_path: Path, tiny_bundle: Callable[..., Path]
 ) -> None:

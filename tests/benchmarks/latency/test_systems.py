@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
+import itertools
 import json
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.latency.photos import stamped
 from benchmarks.latency.systems.table import INSTALLED, REPOSITORY, SYSTEMS, absence_of, command_of
 from benchmarks.wheel_files import peers_cache
-from runtime.contracts.bundle import FileEntry, Fusion, ListingModel, read_manifest
-from runtime.contracts.codec import canonical_json
+from tests.listing_trees import give_trees
 
 VIEWS = ("logo", "stitching")
 PHOTOS = {"red": 220, "dark": 40}
 """Name to the mean of red: what scores counterfeit, and what scores genuine."""
 
+STAMPS = itertools.count()
 Order = Mapping[str, Any]
 
 
@@ -91,7 +88,12 @@ def talking(name: str, model: Path, work: Path) -> Iterator[Talk]:
 
 
 def scan(model: Path, item: str, photo: str, **how: object) -> dict[str, Any]:
-    photos = {view: str(model / f"{photo}.jpg") for view in VIEWS}
+    """An order whose photos are new in their bytes: one that was used before would go to an expert."""
+    whole, photos = (model / f"{photo}.jpg").read_bytes(), {}
+    for view in VIEWS:
+        path = model / f"{item}-{view}.jpg"
+        path.write_bytes(stamped(whole, next(STAMPS)))
+        photos[view] = str(path)
     return {"do": "scan", "item": item, "photos": photos, "listing": None, **how}
 
 
@@ -123,15 +125,16 @@ def test_a_system_decides_clear_photos_as_all_do_and_outlives_a_broken_one(
 
 
 def test_a_verdict_of_the_naive_station_is_on_the_disk_when_it_is_answered(model: Path, tmp_path: Path) -> None:
+    order = scan(model, "one", "red")
     with talking("naive", model, tmp_path / "work") as talk:
-        answer = talk.order(**scan(model, "one", "red"))
+        answer = talk.order(**order)
         talk.process.kill()
         talk.process.wait()
     db = sqlite3.connect(tmp_path / "work" / "verdicts.db")
     assert db.execute("SELECT item, verdict, p FROM verdict").fetchall() == [("one", "suspect", answer["p"])]
     db.close()
     kept = {path.read_bytes() for path in (tmp_path / "work" / "photos").iterdir()}
-    assert kept == {(model / "red.jpg").read_bytes()}
+    assert kept == {Path(photo).read_bytes() for photo in order["photos"].values()}
 
 
 @pytest.mark.parametrize("order", [{"do": "swap", "bundle": "elsewhere"}, {"do": "listing", "rows": 3}])
@@ -218,25 +221,3 @@ def test_the_bare_script_says_how_long_and_how_much_memory_it_took(model: Path) 
     )
     told = json.loads(done.stdout)
     assert 20 < told["ms"] < (time.monotonic() - started) * 1000 + 20 and 20 < told["rss_mb"] < 1000
-
-
-def give_trees(bundle: Path) -> None:
-    """Add a listing model of two features, a sum, to a bundle, and a listing to its golden sample."""
-    nodes = [helper.make_node("MatMul", ["rows", "ones"], ["logit"])]
-    graph = helper.make_graph(
-        nodes,
-        "listing",
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 2])],
-        [helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N", 1])],
-        [numpy_helper.from_array(np.ones((2, 1), np.float32), "ones")],
-    )
-    file = bundle / "listing.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), file)
-    manifest = read_manifest((bundle / "manifest.json").read_bytes())
-    entry = FileEntry(path=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest(), size=file.stat().st_size)
-    trees = ListingModel(
-        file=file.name, features=("price", "age"), fusion=Fusion(bias=0, weights={"listing": 1}), uncertain_from=0.5
-    )
-    golden: Sequence[Any] = [replace(one, listing={"price": 1.0, "age": None}) for one in manifest.golden]
-    changed = replace(manifest, listing=trees, golden=tuple(golden), files=(*manifest.files, entry))
-    (bundle / "manifest.json").write_bytes(canonical_json(changed))

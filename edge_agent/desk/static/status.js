@@ -1,0 +1,115 @@
+// What is always in sight: where one is, the connection and the queue; and what stands in the way, in a line of its own.
+import * as api from "./api.js";
+import { open } from "./dialogs.js";
+import { button, el, icon, link, redraw } from "./dom.js";
+
+const HOURS = [1, 4, 8];
+const UPDATE_AT_REST = new Set(["", "none", "idle", "current", "running", "no-model"]);
+
+/** Return the connection and the queue in short: {tone, sign, key, count}. Pure. */
+export function connection(state, away, unsent) {
+  if (away) return { tone: "bad", sign: "warn", key: "status.away", count: unsent };
+  const waits = state?.queue?.pending ?? 0;
+  if (!state?.connection?.online) return { tone: "wait", sign: "cloud_off", key: "status.offline", count: waits };
+  return { tone: "good", sign: waits > 0 ? "cloud" : "check", key: "status.online", count: waits };
+}
+
+/** Return whether an update waits to be swapped in, and is not deferred. Pure. */
+export function updateWaits(state, now = Date.now()) {
+  const { update, model } = state ?? {};
+  if (!update || update.release === null || UPDATE_AT_REST.has(update.state) || update.release === model?.release) return false;
+  return !deferred(update, now);
+}
+
+/** Return whether the operator has put an update off. Pure. */
+export function deferred(update, now = Date.now()) {
+  return Boolean(update?.deferred_until) && new Date(update.deferred_until).getTime() > now;
+}
+
+/** Draw the top of the page. */
+export function drawTop(app, top) {
+  const { words, station } = app;
+  const state = station.last;
+  const at = location.hash.split("?")[0] || "#/";
+  const here = (place) => (place === "#/" ? at === "#/" || at.startsWith("#/item") : at === place);
+  const unread = state?.unread ?? 0;
+  const nav = [["#/", "nav.scan", "barcode"], ["#/inbox", "nav.inbox", "inbox"], ["#/history", "nav.history", "clock"]].map(
+    ([place, key, sign]) =>
+      link(place, { "aria-current": here(place) ? "page" : null }, icon(sign), el("span", {}, words.t(key)),
+        place === "#/inbox" && unread > 0 && el("span", { class: "badge" }, el("span", { "aria-hidden": "true" }, String(unread)), el("span", { class: "unseen" }, words.n("inbox.unread", unread)))),
+  );
+  const brand = el("div", { class: "brand" }, el("img", { src: "/static/mark.svg", alt: "" }), el("span", {}, el("strong", {}, "Touchstone"), el("small", {}, state?.name ?? "")));
+  const tools = el("div", { class: "tools" },
+    chip(app),
+    button(words.t("keys.title"), app.showKeys, { sign: "keyboard", class: "plain sign-only", title: words.t("keys.title"), "aria-keyshortcuts": "?" }),
+    button(words.t("settings.title"), app.showSettings, { sign: "sliders", class: "plain sign-only", title: words.t("settings.title") }));
+  const shows = [words.language, at, unread, state?.name, station.locked, tools.textContent];
+  redraw(top, shows, () => [el("div", {}, brand, station.locked ? null : el("nav", { "aria-label": words.t("nav.label") }, ...nav), tools)]);
+}
+
+function chip(app) {
+  const { words, station, sending } = app;
+  const { tone, sign, key, count } = connection(station.last, station.away, sending.unsent);
+  const many = station.away ? (count > 0 ? words.n("status.unsent", count) : null) : count > 0 ? words.n("status.pending", count) : words.t("status.sent");
+  return el("button", { type: "button", class: `chip ${tone}`, on: { click: () => showStatus(app) } },
+    icon(sign), el("span", {}, el("strong", {}, words.t(key)), many && el("small", {}, many)));
+}
+
+/** Draw what stands in the way, the worst first; nothing where all is well. */
+export function drawBanners(app, place) {
+  const { words, station, sending } = app;
+  const state = station.last;
+  const lines = [];
+  if (station.away) {
+    const kept = sending.unsent > 0 ? ` ${words.n("away.photos", sending.unsent)}` : "";
+    lines.push(line("bad", "warn", words.t("away.title"), words.t("away.text") + kept));
+  } else if (state && !station.locked) {
+    if (!state.disk.scanning) lines.push(line("bad", "disk", words.t("disk.title"), state.disk.why ?? words.t("disk.text")));
+    if (state.model === null) lines.push(line("wait", "update", words.t("model.title"), words.t("model.text")));
+    if (updateWaits(state)) lines.push(line("wait", "update", words.t("update.title", { release: state.update.release }), words.t("update.text"), deferButtons(app)));
+  }
+  redraw(place, lines.map((one) => one.textContent), () => lines);
+}
+
+function line(tone, sign, title, text, actions = []) {
+  return el("div", { class: `banner ${tone}`, role: tone === "bad" ? "alert" : "status" },
+    icon(sign), el("p", {}, el("strong", {}, title), " ", text), ...actions);
+}
+
+function deferButtons(app) {
+  return HOURS.map((hours) => button(app.words.n("update.defer", hours), () => defer(app, hours), { class: "small" }));
+}
+
+async function defer(app, hours) {
+  await app.attempt(() => api.deferUpdate(hours));
+  document.querySelector("dialog[open]")?.close();
+  await app.station.poke();
+}
+
+/** Open the window with all that the station says of itself. */
+export function showStatus(app) {
+  const { words } = app;
+  const state = app.station.last;
+  const { key } = connection(state, app.station.away, app.sending.unsent);
+  if (!state) return open(app, words.t("status.title"), el("div", { class: "body" }, el("p", {}, words.t(key))));
+  const { queue, connection: link_, disk, model, update } = state;
+  const facts = [
+    ["status.connection", words.t(key)],
+    link_.error && ["status.error", link_.error],
+    ["status.contact", link_.last_contact ? words.age(link_.last_contact) : words.t("status.never")],
+    ["status.recorded", words.counts.format(queue.recorded)],
+    ["status.acked", words.counts.format(queue.acked)],
+    ["status.waiting", words.counts.format(queue.pending)],
+    queue.parked > 0 && ["status.parked", words.counts.format(queue.parked)],
+    ["status.cases", words.counts.format(queue.waiting_cases)],
+    ["status.disk", disk.why ?? words.t("status.free", { free: words.bytes(disk.free_bytes) })],
+    ["status.model", model ? `${model.name} ${model.release} · ${model.variant}` : words.t("model.title")],
+    ["status.update", deferred(update) ? words.t("update.until", { time: words.when(update.deferred_until) }) : update?.detail || words.t("update.none")],
+  ].filter(Boolean);
+  const list = el("dl", { class: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, words.t(name)), el("dd", {}, value)]));
+  const offered = updateWaits(state) || deferred(update);
+  open(app, words.t("status.title"), el("div", { class: "body" }, list,
+    queue.pending > 0 && !link_.online && el("p", { class: "hint" }, words.t("status.safe")),
+    offered && el("h3", {}, words.t("update.put_off")),
+    offered && el("div", { class: "actions" }, deferred(update) && button(words.t("update.now"), () => defer(app, 0)), ...deferButtons(app))));
+}

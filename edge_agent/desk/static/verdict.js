@@ -1,0 +1,137 @@
+// A verdict: in words, colour and shape; what to do with the item; why; and the photos beside the nearest references.
+import * as api from "./api.js";
+import { disagree } from "./disagree.js";
+import { showLarge } from "./dialogs.js";
+import { button, code, el, icon } from "./dom.js";
+import { answerPill, pill } from "./rows.js";
+import { errorText, goesOn, looks, reasonText, viewName, whatNow } from "./wording.js";
+
+const READING_MS = 700; // the key that took the last photo must not wave the verdict away
+
+/** Show a record; `fresh` when it has just been decided here. */
+export function verdictScreen(app, recordId, { fresh = false } = {}) {
+  const { words } = app;
+  const shownMs = performance.now();
+  const node = el("div", {}, el("p", { class: "loading" }, words.t("loading")));
+  let verdict = app.verdicts.get(recordId) ?? null;
+  let next = null;
+  const screen = {
+    node,
+    title: words.t("verdict.title"),
+    keys: { Enter: goOn, n: goOn, d: () => verdict && object(), Escape: () => (fresh ? goOn() : history.back()) },
+    focus: () => next?.focus({ preventScroll: true }),
+  };
+
+  async function load() {
+    try {
+      verdict ??= await app.station.reach(() => api.record(recordId));
+      draw();
+      if (app.screen === screen) screen.focus();
+    } catch (error) {
+      node.replaceChildren(el("p", { class: "note bad", role: "alert" }, errorText(words, error, { 404: "record.gone" })));
+    }
+  }
+
+  function goOn() {
+    if (!fresh || performance.now() - shownMs > READING_MS) app.go("#/");
+  }
+
+  function object() {
+    if (verdict.objected) return;
+    disagree(app, verdict, () => {
+      verdict = { ...verdict, objected: true };
+      app.verdicts.set(recordId, verdict);
+      draw();
+      app.say(words.t("disagree.done"));
+    });
+  }
+
+  function draw() {
+    next = button(words.t("verdict.next"), goOn, { sign: "arrow", key: "N", class: "main", "data-primary": true });
+    const { tone } = looks(verdict.verdict);
+    node.replaceChildren(
+      el("article", { class: `verdict ${tone}` }, hero(), el("div", { class: "verdict-body" }, why(), photos(), foot())),
+    );
+  }
+
+  function hero() {
+    const { tone, sign, words: key } = looks(verdict.verdict);
+    const title = el("div", { class: "hero-words" },
+      el("p", { class: "hero-item" }, code(verdict.item_id)),
+      el("h1", {}, words.t(key)),
+      el("p", { class: "hero-do" }, icon(goesOn(verdict) ? "arrow" : "shelf"), whatNow(words, verdict)));
+    return el("header", { class: `hero ${tone}` }, el("span", { class: "hero-sign" }, icon(sign)), title, next);
+  }
+
+  function why() {
+    const notes = [
+      verdict.answer && answerPill(words, verdict.answer),
+      verdict.audited && pill("wait", "shelf", words.t("record.audited")),
+      verdict.again && pill("", "retake", words.t("verdict.again")),
+    ].filter(Boolean);
+    return el("section", { class: "why" },
+      el("h2", {}, words.t("verdict.why")),
+      el("ul", { class: "reasons" }, ...verdict.reasons.map((reason) => el("li", {}, reasonText(words, reason, verdict)))),
+      notes.length > 0 && el("p", { class: "pills" }, ...notes));
+  }
+
+  function photos() {
+    const references = new Map();
+    for (const one of verdict.references) {
+      const best = references.get(one.view);
+      if (one.url.startsWith("/") && !(best && best.similarity >= one.similarity)) references.set(one.view, one);
+    }
+    const pairs = verdict.views.map((one) => pair(one, references.get(one.view) ?? references.get(one.view.split("~")[0])));
+    return pairs.length > 0 && el("section", { class: "pairs", "aria-label": words.t("verdict.photos") }, ...pairs);
+  }
+
+  function pair(one, reference) {
+    const name = viewName(words, one.view);
+    const pictures = [one.sha256 && { src: api.photoUrl(one.sha256), alt: words.t("verdict.photo.alt", { view: name }), caption: words.t("verdict.photo") }];
+    if (reference) {
+      const share = words.percent(reference.similarity);
+      const caption = words.t("verdict.reference", { share: share ?? "–" });
+      pictures.push({ src: reference.url, alt: words.t("verdict.reference.alt", { view: name }), caption });
+    }
+    const seen = pictures.filter(Boolean);
+    const figures = seen.map(({ src, alt, caption }) => el("span", { class: "shot" }, picture(src, alt), el("small", {}, caption)));
+    return el("button",
+      { type: "button", class: "pair", "aria-label": words.t("verdict.enlarge", { view: name }), on: { click: () => showLarge(app, name, seen) } },
+      el("strong", {}, name), el("span", { class: "shots" }, ...figures));
+  }
+
+  function foot() {
+    const done = el("p", { class: "note" }, icon("speech"), words.t("disagree.done"));
+    const again = button(words.t("disagree.open"), object, { sign: "speech", key: "D" });
+    return el("footer", { class: "verdict-foot" }, verdict.objected ? done : again, numbers());
+  }
+
+  function numbers() {
+    const facts = [
+      ["facts.p_counterfeit", words.percent(verdict.p_counterfeit)],
+      ["facts.p_fraud", words.percent(verdict.p_fraud)],
+      ["facts.when", words.when(verdict.scanned_at)],
+      ["facts.time", verdict.scan_ms === null ? null : `${words.number(verdict.scan_ms)} ms`],
+      ["facts.model", verdict.model && `${verdict.model.name} ${verdict.model.release} · ${verdict.model.variant}`],
+      ["facts.record", verdict.record_id.slice(0, 12)],
+    ];
+    const list = facts.flatMap(([key, value]) => [el("dt", {}, words.t(key)), el("dd", {}, value ?? "–")]);
+    return el("details", {}, el("summary", {}, words.t("facts.title")), el("dl", { class: "facts" }, ...list));
+  }
+
+  if (fresh && verdict) {
+    const { tone, words: key } = looks(verdict.verdict);
+    app.beep(tone);
+    app.shout(`${words.t(key)}. ${whatNow(words, verdict)}`);
+  }
+  if (verdict) draw();
+  else queueMicrotask(load);
+  return screen;
+}
+
+/** A picture that leaves its place to words when the photo has gone. */
+function picture(src, alt) {
+  const image = el("img", { src, alt, loading: "lazy" });
+  image.addEventListener("error", () => image.replaceWith(el("span", { class: "missing" }, alt)));
+  return image;
+}

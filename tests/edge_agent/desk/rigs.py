@@ -1,0 +1,129 @@
+"""A station with its desk: the daemon as a process, and a client that speaks HTTP to it as the page would."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_agent.desk.ask import Item, SocketFile, as_form
+from edge_agent.home import Home
+from tests.edge_agent.rigs import FAST, Daemon, wait_until
+
+OURS: Mapping[str, str] = {"X-Touchstone": "desk"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Client:
+    """Asks one desk; ``headers`` go with every request."""
+
+    port: int
+    host: str = "127.0.0.1"
+    headers: Mapping[str, str] = field(default_factory=lambda: dict(OURS))
+    tls: ssl.SSLContext | None = None
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        if self.tls is None:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        else:
+            connection = http.client.HTTPSConnection(self.host, self.port, timeout=20, context=self.tls)
+        try:
+            connection.request(method, path, body, dict(self.headers if headers is None else headers))
+            answer = connection.getresponse()
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Any:
+        answer = self.ask("GET", path)
+        assert answer.status == 200, (answer.status, answer.body)
+        return answer.json
+
+    def send(self, method: str, path: str, data: object) -> Answer:
+        return self.ask(method, path, json.dumps(data).encode())
+
+    def begin(self, item_id: str) -> str:
+        answer = self.send("POST", "/v1/sessions", {"item_id": item_id})
+        assert answer.status == 201, answer.body
+        return str(answer.json["session_id"])
+
+    def put(self, session_id: str, view: str, photo: bytes, keep: int = 0) -> Any:
+        answer = self.ask("PUT", f"/v1/sessions/{session_id}/photos/{view}?keep={keep}", photo)
+        assert answer.status == 200, (answer.status, answer.body)
+        return answer.json
+
+    def finish(self, session_id: str) -> Answer:
+        return self.ask("POST", f"/v1/sessions/{session_id}/finish")
+
+    def scan(self, item_id: str, listing: dict[str, float | None] | None = None, **photos: bytes) -> Answer:
+        item = Item(item_id=item_id, photos={view: [photo] for view, photo in photos.items()}, listing=listing)
+        content_type, body = as_form(item)
+        return self.ask("POST", "/scans", body, {"Content-Type": content_type})
+
+
+def set_desk(home: Home, port: int, **more: object) -> None:
+    """Write ``agent.toml`` with a desk at this port."""
+    lines = [f"{name} = {json.dumps(value)}" for name, value in more.items()]
+    (home.root / "agent.toml").write_text(
+        FAST.replace("desk_port = 0", f"desk_port = {port}") + "\n".join(lines) + "\n"
+    )
+
+
+@contextmanager
+def running(home: Home, **more: object) -> Iterator[tuple[Client, Daemon]]:
+    """Run the daemon with a desk; stops it in the end, and looks that nothing crashed."""
+    client, daemon = start(home, **more)
+    try:
+        yield client, daemon
+        assert daemon.end() == 0
+    finally:
+        if daemon.process.poll() is None:
+            daemon.end(9)
+    assert not daemon.events("crashed"), daemon.log.read_text()
+    assert not daemon.events("not json"), daemon.log.read_text()
+    assert not home.desk_socket.exists()
+
+
+def start(home: Home, **more: object) -> tuple[Client, Daemon]:
+    client = Client(free_port())
+    set_desk(home, client.port, **more)
+    daemon = Daemon(home.root)
+    earlier = len(daemon.events("desk"))
+    daemon.ready_line()
+    wait_until(lambda: len(daemon.events("desk")) > earlier and home.desk_socket.exists(), "the desk is open")
+    return client, daemon
+
+
+def over_socket(file: Path, path: str) -> int:
+    """Ask for a page over the socket file; return the status."""
+    connection = SocketFile(file)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
