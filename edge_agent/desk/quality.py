@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from runtime.preprocess import Frame
     from runtime.references import References
 
+_LEAST_PX = 64
+"""An expert sees nothing in less, whatever the model needs."""
 _described: WeakKeyDictionary[Inspector, References] = WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -36,7 +38,7 @@ def problems_of(inspector: Inspector, view: str, photo: Photo | Frame) -> tuple[
     from runtime.references import describe
 
     spec = inspector.bundle.manifest.input
-    limits = QualityLimits(shorter_side_px=spec.px) if spec else QualityLimits()
+    limits = QualityLimits(shorter_side_px=max(_LEAST_PX, spec.px)) if spec else QualityLimits()
     name = f"of view {view!r}"
     found = check_quality(photo, name, limits)
     if found:  # what else it shows cannot be told from a bad photo

@@ -114,7 +114,7 @@ def test_photos_are_taken_with_the_stations_camera_until_it_is_unplugged(
     with running(home_with_model, camera=str(path)) as (desk, daemon):
         assert desk.get("/v1/state")["camera"] == {"source": "station", "ok": True, "why": None}
         session_id = desk.begin("bag")
-        taken = desk.ask("PUT", f"/v1/sessions/{session_id}/photos/logo?camera=1")
+        taken = desk.ask("PUT", f"/v1/sessions/{session_id}/photos/logo?camera=1&keep=1")
         assert (taken.status, taken.json["kept"]) == (200, True), taken.body
         kept = desk.ask("GET", f"/v1/photos/{taken.json['sha256']}")
         assert kept.headers["content-type"] == "image/jpeg"

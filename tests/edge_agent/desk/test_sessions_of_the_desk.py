@@ -55,13 +55,14 @@ def test_a_photo_replaces_the_one_before_and_can_be_taken_back(home_with_model: 
         session_id = desk.begin("bag")
         first = desk.put(session_id, "logo", photo_of(230))["sha256"]
         second = desk.put(session_id, "logo", photo_of(20))["sha256"]
+        other = photo_of(20, seed=1)
         assert list(photos) == [second] != [first]
         desk.put(session_id, "stitching", photo_of(230))
         assert desk.ask("DELETE", f"/v1/sessions/{session_id}/photos/stitching").status == 204
         assert list(photos) == [second]
-        desk.put(session_id, "stitching", photo_of(20))
+        third = desk.put(session_id, "stitching", other)["sha256"]
         verdict = desk.finish(session_id).json
-        assert (verdict["verdict"], [one["sha256"] for one in verdict["views"]]) == ("authentic", [second, second])
+        assert (verdict["verdict"], [one["sha256"] for one in verdict["views"]]) == ("authentic", [second, third])
 
 
 def test_a_cancelled_item_leaves_no_trace(home_with_model: Home, photo_of: PhotoOf) -> None:
