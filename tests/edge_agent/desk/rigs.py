@@ -14,6 +14,7 @@ from typing import Any
 
 from edge_agent.desk.ask import Item, SocketFile, as_form
 from edge_agent.home import Home
+from tests.edge_agent.desk import described
 from tests.edge_agent.rigs import FAST, Daemon, wait_until
 
 OURS: Mapping[str, str] = {"X-Touchstone": "desk"}
@@ -38,12 +39,13 @@ def free_port() -> int:
 
 @dataclass
 class Client:
-    """Asks one desk; ``headers`` go with every request."""
+    """Asks one desk; ``headers`` go with every request. Each answer must be one that ``openapi.json`` describes."""
 
     port: int
     host: str = "127.0.0.1"
     headers: Mapping[str, str] = field(default_factory=lambda: dict(OURS))
     tls: ssl.SSLContext | None = None
+    answered: set[tuple[str, str]] = field(default_factory=set)
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -55,9 +57,14 @@ class Client:
         try:
             connection.request(method, path, body, dict(self.headers if headers is None else headers))
             answer = connection.getresponse()
-            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+            headers_of_it = {name.lower(): value for name, value in answer.getheaders()}
+            data = answer.read()
         finally:
             connection.close()
+        operation = described.check(method, path, answer.status, headers_of_it.get("content-type", ""), data)
+        if operation and answer.status < 400:
+            self.answered.add(operation)
+        return Answer(answer.status, headers_of_it, data)
 
     def get(self, path: str) -> Any:
         answer = self.ask("GET", path)
