@@ -25,7 +25,7 @@ from edge_agent.gauges import read_gauges
 from edge_agent.home import Home
 from edge_agent.identity import Identity, require_identity
 from edge_agent.journal import note
-from edge_agent.metrics import PHOTOS_REFUSED, REJECTED, Metrics
+from edge_agent.metrics import REJECTED, Metrics
 from edge_agent.model_slot import ModelSlot
 from edge_agent.outbox import Outbox
 from edge_agent.release_book import ReleaseBook
@@ -172,8 +172,6 @@ class Watch:
         except Unsupported as error:
             place = reject(self._parts.home, folder, error)
             self._parts.metrics.count(REJECTED)
-            if hasattr(error, "code"):
-                self._parts.metrics.count(PHOTOS_REFUSED, error.code)
             note("rejected", item=place.name, why=str(error))
         except FileNotFoundError:
             note("gone", item=folder.name)
@@ -189,7 +187,7 @@ def note_decision(scanned: Scanned, scan_us: int, source: str = "inbox") -> None
     Args:
         scanned: what was decided.
         scan_us: how long the caller waited for it, microseconds.
-        source: how the item came: ``inbox`` whole, ``coming`` photo by photo, or by another way.
+        source: how the item came: ``inbox`` whole, ``coming`` photo by photo into the inbox, or by the ``desk``.
     """
     record = scanned.record
     note(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 import textwrap
 from dataclasses import dataclass
@@ -51,12 +52,12 @@ def settings_table() -> str:
 
 def _commented(setting: Setting) -> str:
     words = textwrap.wrap(setting.says, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-    value = '"..."    # not set' if setting.default is None else setting.default
+    value = '"..."    # not set' if setting.default is None else json.dumps(setting.default)
     return "\n".join([*words, f"#{setting.key} = {value}", ""])
 
 
 def _shown(default: str | float | None) -> str:
-    return "not set" if default is None else f"`{default}`"
+    return "not set" if default is None else f"`{json.dumps(default)}`"
 
 
 def _attributes(cls: type) -> dict[str, str]:

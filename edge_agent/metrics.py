@@ -38,7 +38,7 @@ SCANS = Family(name="touchstone_scans_total", says="Items decided, by verdict.",
 RESCANS = Family(name="touchstone_rescans_total", says="Scans answered from the outbox: the same item and photos.")
 REJECTED = Family(name="touchstone_items_rejected_total", says="Item folders moved to rejected/.")
 PHOTOS_REFUSED = Family(
-    name="touchstone_photos_refused_total", says="Photos that could not be used, by reason code.", labels=("code",)
+    name="touchstone_photos_refused_total", says="Photos that should be taken again, by reason code.", labels=("code",)
 )
 ACKED = Family(name="touchstone_records_acked_total", says="Records that the server has taken.")
 PARKED = Family(name="touchstone_records_parked_total", says="Times that the server refused a record for good.")

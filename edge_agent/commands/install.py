@@ -88,7 +88,9 @@ def _write_home(home: Home, owner: str | None) -> Iterator[str]:
     if home.config_file.exists():
         yield f"kept   {home.config_file}, as it is"
     else:
-        write_durably(home.config_file, agent_toml().encode())
+        write_durably(home.config_file, agent_toml().encode(), mode=0o600)  # it may hold a PIN
+        if owner is not None:
+            shutil.chown(home.config_file, owner, owner)
         yield f"wrote  {home.config_file}"
 
 

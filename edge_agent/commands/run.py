@@ -11,6 +11,9 @@ uplink    30      300     3     records wait in the outbox, for months if they m
 update    300     300     3     the model that runs goes on; a trial may take as long as ``agent.toml`` says
 heartbeat 300     120     3     counts go on; a late message says its own time
 ========= ======= ======= ===== =====================================================================
+
+The desk answers from the event loop that pings, and does in threads what blocks: should it block the loop, the pings
+stop too.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Desk:
 
     def decided(self, scanned: Scanned, started_ns: int) -> None:
         """Tell the log, and the uplink, of a decision."""
-        note_decision(scanned, (time.monotonic_ns() - started_ns) // 1000)
+        note_decision(scanned, (time.monotonic_ns() - started_ns) // 1000, "desk")
         self.on_record()
 
     def can_scan(self) -> None:

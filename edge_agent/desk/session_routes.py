@@ -13,6 +13,7 @@ from edge_agent.desk import views
 from edge_agent.desk.bodies import number, read_body, read_json
 from edge_agent.desk.record_routes import shown_record
 from edge_agent.desk.services import desk_of, say
+from edge_agent.metrics import PHOTOS_REFUSED
 from runtime.contracts.sync import MAX_PHOTO_BYTES
 
 
@@ -71,6 +72,8 @@ async def put_photo(request: Request) -> Response:
     else:
         photo = await read_body(request, MAX_PHOTO_BYTES)
         taken = await desk.blocking(desk.sessions.put, session_id, view, photo, keep=keep)
+    for problem in taken.problems if taken.sha256 is None else ():
+        desk.parts.metrics.count(PHOTOS_REFUSED, problem.code)
     return say(views.taken(taken))
 
 

@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     Check(name="disk", look=machine.disk, needs=("home", "settings")),
     Check(name="durability", look=machine.durability, needs=("home",)),
     Check(name="service", look=machine.service, needs=("home",)),
+    Check(name="desk", look=machine.desk, needs=("home", "settings")),
     Check(name="camera", look=machine.camera, needs=("settings",)),
     Check(name="outbox", look=work.outbox, needs=("home",)),
     Check(name="inbox", look=work.inbox, needs=("home",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import os
 import pwd
 import queue
@@ -15,10 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_agent.config import Config
+from edge_agent.desk.ask import SocketFile
 from edge_agent.disk import free_bytes
 from edge_agent.doctor.finding import Seen, fail, ok, warn
 from edge_agent.doctor.subject import Subject
-from edge_agent.home import Home
 from edge_agent.unit import UNIT
 
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
@@ -28,6 +29,7 @@ _PROBES, _PROBE_BYTES = 5, 4096
 _SLOW_SYNC_MS = 50.0
 _MEMORY_DISKS = ("tmpfs", "ramfs")
 _FRAME_WITHIN_S = 3.0
+_DESK_WITHIN_S = 5.0
 _DARK = 2.0
 
 
@@ -35,6 +37,9 @@ def settings(subject: Subject) -> Seen:
     """Whether ``agent.toml`` can be read, and what it sets."""
     chosen, defaults = dataclasses.asdict(subject.config), dataclasses.asdict(Config())
     changed = [name for name, value in chosen.items() if value != defaults[name]]
+    file = subject.home.config_file
+    if subject.config.desk_pin is not None and file.stat().st_mode & 0o077:
+        return warn(f"others may read the PIN in {file.name}", f"chmod 600 {file}")
     return ok(f"{subject.home.config_file.name} sets {', '.join(changed)}" if changed else "all defaults")
 
 
@@ -46,7 +51,7 @@ def home(subject: Subject) -> Seen:
     state = root.stat()
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
         return fail(f"{root} is {_user(state.st_uid)}'s", f"run this as {_user(state.st_uid)}")
-    strangers = [path.name for path in sorted(root.iterdir()) if _is_strange(path, state.st_uid, subject.home)]
+    strangers = [path.name for path in sorted(root.iterdir()) if _is_strange(path, state.st_uid)]
     if strangers:
         owner = _user(state.st_uid)
         return fail(
@@ -58,8 +63,8 @@ def home(subject: Subject) -> Seen:
     return ok(f"{root}, {_user(state.st_uid)}'s")
 
 
-def _is_strange(path: Path, owner: int, home: Home) -> bool:
-    return path.lstat().st_uid != owner and path not in (home.config_file, home.root / "lost+found")
+def _is_strange(path: Path, owner: int) -> bool:
+    return path.lstat().st_uid != owner and path.name != "lost+found"
 
 
 def _user(uid: int) -> str:
@@ -153,11 +158,33 @@ def _unit_properties() -> Mapping[str, str]:
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
 
+def desk(subject: Subject) -> Seen:
+    """Whether the operator's page answers, if the agent runs."""
+    config = subject.config
+    where = f"{config.desk_host} port {config.desk_port}"
+    if config.desk_port == 0:
+        return ok("turned off")
+    if subject.holder_of_lock() is None:
+        return ok(f"answers at {where} while the agent runs")
+    connection = SocketFile(subject.home.desk_socket)
+    connection.timeout = _DESK_WITHIN_S
+    try:
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return fail(f"no answer: {error}", f"restart the agent; if it stays so, see 'journalctl -u {UNIT}'")
+    finally:
+        connection.close()
+    if status != http.client.OK:
+        return warn(f"{where}: nothing can be scanned now", "see 'model' and 'disk'")
+    return ok(f"answers at {where}")
+
+
 def camera(subject: Subject) -> Seen:
     """Whether the camera of ``agent.toml`` gives a picture."""
-    source = str(subject.config.camera)
     if subject.config.camera is None:
-        return ok("none set: items come through the inbox")
+        return ok("none of its own")
+    source = str(subject.config.camera)
     device = Path(f"/dev/video{source}" if source.isdigit() else source)
     holder = subject.holder_of(device.resolve()) if device.is_relative_to("/dev") else None
     if holder is not None:
@@ -184,8 +211,10 @@ def _first_frame(source: str) -> tuple[int, int, float] | None:
 
 
 def _open_and_read(source: str) -> tuple[int, int, float] | None:
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is told here
     import cv2
 
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(int(source)) if source.isdigit() else cv2.VideoCapture(source)
     try:
         is_good, pixels = capture.read()

@@ -28,6 +28,7 @@ from edge_agent.release_book import ReleaseBook
 from runtime.contracts.records import BundleId
 from runtime.contracts.sync import ReleaseInfo
 from tests.edge_agent.conftest import give_model
+from tests.edge_agent.desk.rigs import running
 from tests.edge_agent.repository import Repository
 from tests.edge_agent.rigs import (
     Daemon,
@@ -91,7 +92,9 @@ def test_a_station_without_a_server_works_and_is_warned_of_what_it_lacks(home_wi
     assert "cannot be reached" in found["server"].found
     assert "scans go on" in found["server"].todo
     assert found["model"].found.startswith("tiny release 1, bundle ")
-    assert found["settings"].found == ("agent.toml sets watch_every_s, uplink_every_s, update_every_s, min_free_bytes")
+    assert found["settings"].found == (
+        "agent.toml sets watch_every_s, uplink_every_s, update_every_s, min_free_bytes, desk_port"
+    )
 
 
 def test_it_looks_beside_the_running_daemon_and_changes_nothing(
@@ -210,6 +213,30 @@ def test_settings_that_cannot_be_read_fail_and_the_rest_is_still_looked_at(home_
     assert "unknown key 'thread'" in found["settings"].found
     assert found["model"].state == "ok"
     assert found["disk"].todo == "mend settings first"
+
+
+def test_a_pin_that_others_may_read_is_told(home_with_model: Home) -> None:
+    sets(home_with_model, 'desk_pin = "123456"')
+    home_with_model.config_file.chmod(0o640)
+    seen = look(home_with_model)["settings"]
+    assert (seen.state, seen.todo) == ("warn", f"chmod 600 {home_with_model.config_file}")
+    assert "123456" not in seen.found
+    home_with_model.config_file.chmod(0o600)
+    assert look(home_with_model)["settings"].state == "ok"
+
+
+def test_the_desk_is_asked_while_the_agent_runs(home_with_model: Home, tmp_path: Path) -> None:
+    assert look(home_with_model)["desk"] == ok("turned off")
+    with running(home_with_model) as (desk, _):
+        assert look(home_with_model)["desk"] == ok(f"answers at 127.0.0.1 port {desk.port}")
+        away = home_with_model.desk_socket.rename(tmp_path / "away")
+        seen = look(home_with_model)["desk"]
+        away.rename(home_with_model.desk_socket)
+    assert (seen.state, seen.found.startswith("no answer")) == ("fail", True)
+    assert look(home_with_model)["desk"] == ok(f"answers at 127.0.0.1 port {desk.port} while the agent runs")
+    fresh = make_home(tmp_path / "fresh")
+    with running(fresh) as _:
+        assert look(fresh)["desk"].state == "warn"
 
 
 def test_a_disk_that_fills_is_told_before_scanning_stops(home_with_model: Home) -> None:

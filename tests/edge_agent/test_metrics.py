@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 
 from edge_agent.agent import Watch, build
 from edge_agent.home import Home
 from edge_agent.metrics import (
     ACKED,
+    CONTENT_TYPE,
     COUNTERS,
     ERRORS,
     GAUGES,
@@ -30,6 +33,7 @@ from edge_agent.metrics import (
     series,
 )
 from runtime.contracts.records import Prediction, Record
+from tests.edge_agent.desk.rigs import running
 from tests.edge_agent.rigs import drop, make_record
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (-?[0-9.e+-]+|\+Inf|NaN)')
@@ -177,12 +181,12 @@ def test_the_inbox_counts_scans_rescans_and_rejects(home_with_model: Home, photo
     parts = build(home_with_model, threading.Event())
     parts.slot.restore(None)
     watch = Watch(parts, on_record=lambda: None)
-    drop(home_with_model, "good", logo=photo_of(20), stitching=photo_of(20))
-    drop(home_with_model, "suspect", logo=photo_of(220), stitching=photo_of(220))
+    drop(home_with_model, "good", logo=photo_of(20), stitching=photo_of(20, seed=1))
+    drop(home_with_model, "suspect", logo=photo_of(220), stitching=photo_of(220, seed=1))
     drop(home_with_model, "torn", logo=photo_of(20)[:300])
     while not watch.is_empty():
         watch.step()
-    drop(home_with_model, "good", logo=photo_of(20), stitching=photo_of(20))
+    drop(home_with_model, "good", logo=photo_of(20), stitching=photo_of(20, seed=1))
     watch.step()
     taken = parts.metrics.snapshot()
     assert {name[1][0]: count for name, count in taken.counts.items() if name[0] == SCANS.name} == {
@@ -201,3 +205,21 @@ def test_the_inbox_counts_scans_rescans_and_rejects(home_with_model: Home, photo
     left = parts.metrics.gauges()
     assert "touchstone_free_bytes" in left
     assert parsed(prometheus_text(parts.metrics))
+
+
+def test_the_running_station_shows_its_page_and_counts_photos_to_be_taken_again(
+    home_with_model: Home, photo_of: Callable[..., bytes]
+) -> None:
+    dark = cv2.imencode(".jpg", np.full((96, 128, 3), 5, np.uint8))[1].tobytes()
+    with running(home_with_model) as (desk, daemon):
+        session_id = desk.begin("bag")
+        assert not desk.put(session_id, "logo", dark)["kept"]
+        desk.put(session_id, "logo", photo_of(140))
+        assert desk.finish(session_id).status == 200
+        answer = desk.ask("GET", "/metrics")
+        found = parsed(answer.body.decode())
+        assert [one["source"] for one in daemon.events("decided")] == ["desk"]
+    assert answer.headers["content-type"].replace(" ", "") == CONTENT_TYPE.replace(" ", "")
+    assert found["touchstone_photos_refused_total", labels(code="too_dark")] == 1
+    assert found["touchstone_scans_total", labels(verdict="uncertain")] == 1
+    assert found["touchstone_until_stored_seconds_count", labels()] == 1

@@ -17,6 +17,7 @@ import pytest
 
 from edge_agent.commands import run
 from edge_agent.commands.run import LOOPS
+from edge_agent.desk.serving import DRAIN_S
 from edge_agent.home import Home
 from edge_agent.pulse import Pulse, beat
 from edge_agent.sd_notify import Notifier
@@ -176,7 +177,7 @@ def test_systemd_waits_for_a_stop_as_long_as_it_may_take() -> None:
     unit = unit_text(program=["/opt/x"], home=Path("/var/lib/x"), user="x")
     (timeout,) = [line for line in unit.splitlines() if line.startswith("TimeoutStopSec=")]
     graces_s = sum(pace.grace_s or 0.0 for pace in LOOPS.values())
-    assert float(timeout.partition("=")[2]) > LOOPS["watch"].longest_silence_s + graces_s
+    assert float(timeout.partition("=")[2]) > LOOPS["watch"].longest_silence_s + graces_s + DRAIN_S
 
 
 def test_a_daemon_that_hangs_is_silent_until_it_goes_on(
