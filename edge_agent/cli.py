@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "scan": "edge_agent.commands.scan",
     "run": "edge_agent.commands.run",
     "status": "edge_agent.commands.status",
+    "replay": "edge_agent.commands.replay",
 }
 """Command to the module that does it; each has ``main(home, arguments) -> exit code``."""
 
@@ -52,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
     status = _command(commands, "status", "show what runs here and how the outbox stands")
     status.add_argument("--json", action="store_true", help="print it as JSON")
     status.add_argument("--answers", type=int, default=5, metavar="N", help="show the last N answers (default 5)")
+    replay = _command(commands, "replay", "feed a folder of items to the running daemon, as a conveyor would")
+    replay.add_argument("dataset", metavar="DATASET", help="folder with items.csv, or with a folder of photos an item")
+    replay.add_argument("--rate", type=float, default=2.0, help="items a second (default %(default)s)")
+    replay.add_argument("--count", type=int, metavar="N", help="play N items, over and over (default: each one once)")
+    replay.add_argument("--url", help="http address of a desk (default: that of the home's own daemon)")
+    replay.add_argument("--seed", type=int, default=1, help="of the jitter between arrivals (default %(default)s)")
     return top
 
 
