@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "edge_agent.commands.status",
     "doctor": "edge_agent.commands.doctor",
     "install": "edge_agent.commands.install",
+    "replay": "edge_agent.commands.replay",
 }
 """Command to the module that does it; each has ``main(home, arguments) -> exit code``."""
 
@@ -64,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     install.add_argument("--root", metavar="DIR", help="write below DIR, for a package or an image (default: /)")
     install.add_argument("--user", default="touchstone", help="system user that it runs as (default: %(default)s)")
     install.add_argument("--program", metavar="PATH", help="what the unit starts (default: this touchstone-agent)")
+    replay = _command(commands, "replay", "feed a folder of items to the running daemon, as a conveyor would")
+    replay.add_argument("dataset", metavar="DATASET", help="folder with items.csv, or with a folder of photos an item")
+    replay.add_argument("--rate", type=float, default=2.0, help="items a second (default %(default)s)")
+    replay.add_argument("--count", type=int, metavar="N", help="play N items, over and over (default: each one once)")
+    replay.add_argument("--url", help="http address of a desk (default: that of the home's own daemon)")
+    replay.add_argument("--seed", type=int, default=1, help="of the jitter between arrivals (default %(default)s)")
     return top
 
 

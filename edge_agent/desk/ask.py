@@ -64,6 +64,16 @@ def connection_to(url: str) -> http.client.HTTPConnection:
     return kind(parts.hostname, port, timeout=ANSWER_WITHIN_S)
 
 
+def is_there(connection: http.client.HTTPConnection) -> bool:
+    """Tell whether anybody listens."""
+    try:
+        connection.connect()
+    except OSError:
+        return False
+    connection.close()
+    return True
+
+
 def scan(connection: http.client.HTTPConnection, item: Item) -> dict[str, Any] | None:
     """Have one item scanned; return the verdict, or ``None`` where nobody listens.
 
