@@ -189,7 +189,7 @@ function route() {
 async function speak() {
   const language = choose(app.settings.language, app.station.last?.language, navigator.languages);
   if (app.words?.language === language) return;
-  app.words = new Words(language, await load(language));
+  app.words = new Words(language, await load(language), navigator.languages.find((one) => one.startsWith(language)));
   document.documentElement.lang = language;
   byId("skip").textContent = app.words.t("skip");
   if (app.screen) route();
