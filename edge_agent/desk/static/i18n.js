@@ -3,7 +3,7 @@ export const LANGUAGES = { en: "English", de: "Deutsch", fr: "Français" };
 
 /** Fetch the words of one language. */
 export async function load(language) {
-  const answer = await fetch(`/static/i18n/${language}.json`);
+  const answer = await fetch(`/static/i18n/${language}.json`, { signal: AbortSignal.timeout(8_000) });
   if (!answer.ok) throw new Error(`the words of ${language} cannot be read: status ${answer.status}`);
   return answer.json();
 }
