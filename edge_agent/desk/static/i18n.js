@@ -3,7 +3,7 @@ export const LANGUAGES = { en: "English", de: "Deutsch", fr: "Français" };
 
 /** Fetch the words of one language. */
 export async function load(language) {
-  const answer = await fetch(`/static/i18n/${language}.json`);
+  const answer = await fetch(`/static/i18n/${language}.json`, { signal: AbortSignal.timeout(8_000) });
   if (!answer.ok) throw new Error(`the words of ${language} cannot be read: status ${answer.status}`);
   return answer.json();
 }
@@ -27,15 +27,17 @@ export function fillIn(template, values) {
 
 /** Everything that is said in one language. */
 export class Words {
-  constructor(language, table) {
+  /** `locale` says how this person writes numbers and times: `en-GB` for `en`. */
+  constructor(language, table, locale = language) {
     this.language = language;
     this.table = table;
-    this.plural = new Intl.PluralRules(language);
-    this.numbers = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 });
-    this.counts = new Intl.NumberFormat(language);
-    this.times = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
-    this.dates = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-    this.ages = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+    this.locale = locale;
+    this.plural = new Intl.PluralRules(locale);
+    this.numbers = new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 });
+    this.counts = new Intl.NumberFormat(locale);
+    this.times = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
+    this.dates = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+    this.ages = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
   }
 
   has(key) {
@@ -59,7 +61,7 @@ export class Words {
 
   percent(share) {
     return typeof share === "number" && Number.isFinite(share)
-      ? share.toLocaleString(this.language, { style: "percent", maximumFractionDigits: 1 })
+      ? share.toLocaleString(this.locale, { style: "percent", maximumFractionDigits: 1 })
       : null;
   }
 

@@ -56,7 +56,8 @@ export function inboxScreen(app) {
   function answerRow(one) {
     const said = words.t("inbox.said", { verdict: words.t(looks(one.verdict).words) });
     const todo = words.t(one.outcome === "genuine" ? "do.release" : "do.keep");
-    return row(words, one, [todo, said, words.when(one.resolved_at)].join(" · "), [answerPill(words, one.outcome)], { fresh: one.seq > readUpTo });
+    const second = [el("b", {}, todo), ` ${said} · ${words.when(one.resolved_at)}`];
+    return row(words, one, second, [answerPill(words, one.outcome)], { fresh: one.seq > readUpTo });
   }
 
   const screen = { node, title: words.t("nav.inbox"), keys: { n: () => app.go("#/"), Escape: () => app.go("#/") }, focus: () => heading.focus(), update: look, back: look };

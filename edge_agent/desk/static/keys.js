@@ -1,5 +1,5 @@
 // The keyboard: scanned codes first, then shortcuts. Buttons, links and text fields keep the keys that are theirs.
-import { GAP_MS, Wedge } from "./wedge.js";
+import { Wedge } from "./wedge.js";
 
 const TEXT = "textarea, select, input:not([type=checkbox]):not([type=radio]):not([type=button]), [contenteditable]";
 const OWN_KEYS = "button, a[href], summary, select, input, textarea";
@@ -28,7 +28,7 @@ export function listen({ onCode, shortcut, onCutOff }) {
       deliver(key.code, typing ? field : null);
     } else if (key.kind === "hold") swallow(event);
     else act(event, typing);
-    if (!typing && wedge.buffer) timer = setTimeout(() => lapsed(field), GAP_MS + 10);
+    if (!typing && wedge.buffer) timer = setTimeout(() => lapsed(field), wedge.patienceMs + 10);
   }
 
   document.addEventListener(
@@ -68,7 +68,10 @@ export function listen({ onCode, shortcut, onCutOff }) {
     }
     if (typing) {
       const early = event.target.value === "" && (event.target.dataset.keys ?? "").includes(event.key);
-      if (early && event.key.length === 1 && run(event.key)) event.preventDefault();
+      if (early && event.key.length === 1 && run(event.key)) {
+        event.preventDefault();
+        wedge.clear();
+      }
       return;
     }
     if (event.key === " " || event.key === "Enter") {

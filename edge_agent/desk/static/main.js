@@ -186,10 +186,18 @@ function route() {
   scrollTo(0, 0);
 }
 
+async function table(language) {
+  try {
+    return await load(language);
+  } catch (error) {
+    throw new api.Away(String(error));
+  }
+}
+
 async function speak() {
   const language = choose(app.settings.language, app.station.last?.language, navigator.languages);
   if (app.words?.language === language) return;
-  app.words = new Words(language, await load(language));
+  app.words = new Words(language, await table(language), navigator.languages.find((one) => one.startsWith(language)));
   document.documentElement.lang = language;
   byId("skip").textContent = app.words.t("skip");
   if (app.screen) route();
@@ -216,7 +224,7 @@ function announce(id, text) {
 
 async function start() {
   await app.station.poke();
-  await speak();
+  await app.station.persist(speak);
   app.station.addEventListener("change", () => app.refresh());
   app.station.addEventListener("back", () => {
     app.say(app.words.t("back"));

@@ -138,7 +138,7 @@ export function scanView(app, actions) {
     const name = view.split("~")[0];
     const picture = el("img", { class: "example", src: referenceUrl(name, 0), alt: words.t("scan.example", { view: viewName(words, name) }) });
     picture.addEventListener("error", () => {
-      app.examples.set(view, null);
+      if (!app.station.away) app.examples.set(view, null);
       picture.remove();
     });
     return picture;

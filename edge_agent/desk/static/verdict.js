@@ -48,10 +48,8 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
 
   function draw() {
     next = button(words.t("verdict.next"), goOn, { sign: "arrow", key: "N", class: "main", "data-primary": true });
-    const { tone } = looks(verdict.verdict);
-    node.replaceChildren(
-      el("article", { class: `verdict ${tone}` }, hero(), el("div", { class: "verdict-body" }, why(), photos(), foot())),
-    );
+    const body = el("div", { class: "verdict-body" }, why(), photos(), foot());
+    node.replaceChildren(el("article", { class: "verdict" }, hero(), body));
   }
 
   function hero() {
@@ -89,15 +87,16 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
     const name = viewName(words, one.view);
     const pictures = [one.sha256 && { src: api.photoUrl(one.sha256), alt: words.t("verdict.photo.alt", { view: name }), caption: words.t("verdict.photo") }];
     if (reference) {
-      const share = words.percent(reference.similarity);
-      const caption = words.t("verdict.reference", { share: share ?? "–" });
+      const caption = words.t("verdict.reference");
       pictures.push({ src: reference.url, alt: words.t("verdict.reference.alt", { view: name }), caption });
     }
+    const share = reference && words.percent(reference.similarity);
+    const alike = share && el("small", {}, words.t("verdict.alike", { share }));
     const seen = pictures.filter(Boolean);
     const figures = seen.map(({ src, alt, caption }) => el("span", { class: "shot" }, picture(src, alt), el("small", {}, caption)));
     return el("button",
       { type: "button", class: "pair", "aria-label": words.t("verdict.enlarge", { view: name }), on: { click: () => showLarge(app, name, seen) } },
-      el("strong", {}, name), el("span", { class: "shots" }, ...figures));
+      el("span", { class: "pair-head" }, el("strong", {}, name), alike), el("span", { class: "shots" }, ...figures));
   }
 
   function foot() {

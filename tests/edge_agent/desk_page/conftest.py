@@ -10,18 +10,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 from tests.edge_agent.desk_page.fake_desk import SAMPLE, FakeDesk
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
+FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]
 FLAGS += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 REAL = os.environ.get("TOUCHSTONE_DESK_URL")
 DESK = {"width": 1024, "height": 768}
@@ -75,17 +75,14 @@ def context_of(browser: Browser, desk_url: str) -> Iterator[Callable[..., Browse
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if "Security Policy" in said.text else None)
 
-    def only_the_desk(route: Any) -> None:
-        if urlsplit(route.request.url).netloc == urlsplit(desk_url).netloc:
-            route.continue_()
-        else:
-            wrong.append(route.request.url)
-            route.abort()
+    def only_the_desk(request: Request) -> None:
+        if not request.url.startswith((f"{desk_url}/", f"blob:{desk_url}/")):
+            wrong.append(request.url)
 
     def make(**more: Any) -> BrowserContext:
         context = browser.new_context(**{"base_url": desk_url, "viewport": DESK, "locale": "en-GB", **more})
         context.set_default_timeout(10_000)
-        context.route("**/*", only_the_desk)
+        context.on("request", only_the_desk)
         context.on("page", watch)
         opened.append(context)
         return context

@@ -31,6 +31,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 ROOT = Path(__file__).resolve().parents[3]
 STATIC = ROOT / "edge_agent" / "desk" / "static"
 SAMPLE = ROOT / "calibration_data" / "sample" / "photos"
+ITEMS = {path.name for path in SAMPLE.iterdir()}
+VIEWS = ("logo", "stitching", "hardware")
 SHOWN = {"authentic": "confirmed", "suspect": "not confirmed", "uncertain": "sent to an expert"}
 CSP = "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:"
 MODEL = {"name": "leather-goods", "release": 12, "variant": "ort-cpu-int8"}
@@ -42,15 +44,16 @@ def now() -> str:
 
 
 def picture(view: str, item: str = "LG-000002") -> bytes:
-    path = SAMPLE / item / f"{view.split('~')[0]}.jpg"
-    return (path if path.is_file() else SAMPLE / item / "logo.jpg").read_bytes()
+    item = item if item in ITEMS else "LG-000004"
+    view = view.split("~")[0]
+    return (SAMPLE / item / f"{view if view in VIEWS else 'logo'}.jpg").read_bytes()
 
 
 @dataclass
 class FakeDesk:
     """The memory of a station, the switches of a test, and the server in a thread."""
 
-    views: tuple[str, ...] = ("logo", "stitching", "hardware")
+    views: tuple[str, ...] = VIEWS
     state: Json = field(default_factory=dict)
     sessions: dict[str, Json] = field(default_factory=dict)
     records: list[Json] = field(default_factory=list)

@@ -34,6 +34,7 @@ TYPE = """
         ([*"A B", "Enter"], 79, False, ["hold", "hold", "hold", "A B"]),
         (["Shift", "A", "b", "1", "Enter"], 10, False, ["pass", "hold", "hold", "hold", "Ab1"]),
         ([*"N12", "Enter"], 120, False, ["hold", "hold", "hold", "pass"]),
+        ([*"N", *"12", "Enter"], 401, False, ["hold", "hold", "hold", "pass"]),
         (["Enter"], 5, False, ["pass"]),
         ([" "], 5, False, ["pass"]),
         (["n", "Enter"], 5, False, ["hold", "pass"]),
@@ -44,6 +45,27 @@ TYPE = """
 )
 def test_a_scanner_is_told_from_a_person(js, keys: list[str], gap: int, typing: bool, heard: list[str]) -> None:
     assert js("wedge.js", TYPE, {"keys": keys, "gap": gap, "typing": typing}) == heard
+
+
+@pytest.mark.parametrize("typing", [False, True])
+def test_a_hiccup_does_not_cut_a_code_in_two(js, typing: bool) -> None:
+    body = """
+      const wedge = new m.Wedge();
+      [..."LG"].forEach((key, at) => wedge.key(key, at, a));
+      [..."-000004"].forEach((key, at) => wedge.key(key, 350 + at, a));
+      return wedge.key("Enter", 360, a).code;
+    """
+    assert js("wedge.js", body, typing) == "LG-000004"
+
+
+def test_what_a_person_typed_before_a_scan_is_no_part_of_its_code(js) -> None:
+    body = """
+      const wedge = new m.Wedge();
+      [..."abc"].forEach((key, at) => wedge.key(key, 150 * at, true));
+      [..."LG-000004"].forEach((key, at) => wedge.key(key, 1000 + at, true));
+      return wedge.key("Enter", 1010, true).code;
+    """
+    assert js("wedge.js", body) == "LG-000004"
 
 
 def test_one_letter_that_nothing_follows_is_a_shortcut(js) -> None:
