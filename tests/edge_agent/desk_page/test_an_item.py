@@ -182,8 +182,10 @@ def test_each_photo_stands_beside_its_nearest_reference(page, fake: FakeDesk) ->
     pairs = page.locator(".pair")
     assert pairs.count() == 3
     for index in range(3):
-        widths = pairs.nth(index).locator("img").evaluate_all(
-            "all => Promise.all(all.map((image) => image.decode().then(() => image.naturalWidth)))"
+        widths = (
+            pairs.nth(index)
+            .locator("img")
+            .evaluate_all("all => Promise.all(all.map((image) => image.decode().then(() => image.naturalWidth)))")
         )
         assert widths == [1280, 288]
     expect(pairs.first).to_contain_text("94% alike")
@@ -241,7 +243,10 @@ def test_an_item_left_alone_is_resumed_with_its_photos(page, fake: FakeDesk) -> 
     page.locator("#code").wait_for()
     page.get_by_role("link", name="LEFT-1").click()
     expect(view_button(page, "Logo")).to_contain_text("kept")
-    assert view_button(page, "Logo").locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 1280
+    assert (
+        view_button(page, "Logo").locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)")
+        == 1280
+    )
     page.reload()  # in the middle of an item
     expect(page.locator(".stage-caption")).to_contain_text("Stitching")
     shoot_all(page, "Stitching", "Hardware")

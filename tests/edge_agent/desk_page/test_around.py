@@ -141,7 +141,9 @@ def test_the_stations_camera_takes_the_photos_and_its_absence_is_said(page, fake
 
 def test_without_a_camera_a_picture_file_does(context_of, fake: FakeDesk) -> None:
     context = context_of()
-    context.add_init_script("if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))")
+    context.add_init_script(
+        "if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))"
+    )
     page = context.new_page()
     page.goto("/")
     page.locator("#code").wait_for()
@@ -158,7 +160,14 @@ def test_the_inbox_tells_what_experts_said_what_waits_and_what_to_hold(page, fak
     fake.add_record("WAITS-1", "suspect")
     fake.add_record("HOLD-1", audited=True)
     fake.answers = [
-        {"seq": 4, "resolved_at": answered["scanned_at"], "outcome": "genuine", "verdict": "uncertain", "item_id": "ANSWERED-1", "record_id": answered["record_id"]}
+        {
+            "seq": 4,
+            "resolved_at": answered["scanned_at"],
+            "outcome": "genuine",
+            "verdict": "uncertain",
+            "item_id": "ANSWERED-1",
+            "record_id": answered["record_id"],
+        }
     ]
     expect(page.locator("nav .badge")).to_contain_text("1")
     page.keyboard.press("Escape")

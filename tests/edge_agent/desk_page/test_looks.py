@@ -122,7 +122,9 @@ def test_everything_can_be_reached_with_tab_and_the_focus_shows(a_page) -> None:
     seen = []
     for _ in range(16):
         page.keyboard.press("Tab")
-        seen.append(page.evaluate("[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]"))
+        seen.append(
+            page.evaluate("[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]")
+        )
     reached = [outline for tag, outline in seen if tag != "BODY"]  # past the last one lies the browser
     assert len(reached) >= 12
     assert set(reached) == {"solid"}
@@ -139,7 +141,9 @@ def test_the_page_follows_the_dark_scheme(a_page) -> None:
 def test_the_whole_page_weighs_little(context_of, fake: FakeDesk) -> None:
     page = context_of().new_page()
     sizes: dict[str, int] = {}
-    page.on("response", lambda answer: sizes.update({answer.url: len(answer.body())}) if "/v1/" not in answer.url else None)
+    page.on(
+        "response", lambda answer: sizes.update({answer.url: len(answer.body())}) if "/v1/" not in answer.url else None
+    )
     page.goto("/")
     page.locator("#code").wait_for()
     page.wait_for_load_state("networkidle", timeout=5_000)

@@ -15,8 +15,16 @@ TABLES = {name: json.loads((STATIC / "i18n" / f"{name}.json").read_text(encoding
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in STATIC.glob("*.js")}
 CSS = (STATIC / "desk.css").read_text(encoding="utf-8")
 BY_CODE = {
-    "reason": ("missing_view", "no_score", "photos_differ", "photos_unclear", "listing_missing", "listing_risky")
-    + ("listing_stale", "within_budget"),
+    "reason": (
+        "missing_view",
+        "no_score",
+        "photos_differ",
+        "photos_unclear",
+        "listing_missing",
+        "listing_risky",
+        "listing_stale",
+        "within_budget",
+    ),
     "quality": ("too_small", "blurred", "too_dark", "too_bright", "glare", "wrong_view"),
     "verdict": ("authentic", "suspect", "uncertain"),
 }
