@@ -40,8 +40,8 @@ export function drawTop(app, top) {
   );
   const brand = el("div", { class: "brand" }, el("img", { src: "/static/mark.svg", alt: "" }), el("span", {}, el("strong", {}, "Touchstone"), el("small", {}, state?.name ?? "")));
   const tools = el("div", { class: "tools" },
-    chip(app),
-    button(words.t("keys.title"), app.showKeys, { sign: "keyboard", class: "plain sign-only", title: words.t("keys.title"), "aria-keyshortcuts": "?" }),
+    !station.locked && chip(app),
+    !station.locked && button(words.t("keys.title"), app.showKeys, { sign: "keyboard", class: "plain sign-only", title: words.t("keys.title"), "aria-keyshortcuts": "?" }),
     button(words.t("settings.title"), app.showSettings, { sign: "sliders", class: "plain sign-only", title: words.t("settings.title") }));
   const shows = [words.language, at, unread, state?.name, station.locked, tools.textContent];
   redraw(top, shows, () => [el("div", {}, brand, station.locked ? null : el("nav", { "aria-label": words.t("nav.label") }, ...nav), tools)]);

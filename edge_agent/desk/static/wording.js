@@ -81,6 +81,7 @@ function said(words, key, values) {
   return words.has(key) ? fillIn(words.table[key], values) : null;
 }
 
-function sentence(text) {
+/** Begin a text with a capital. */
+export function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -206,6 +206,7 @@ def test_on_the_network_a_pin_opens_the_door(page, fake: FakeDesk) -> None:
     fake.pin = "4711"
     pin = page.get_by_label("PIN")
     expect(pin).to_be_visible()
+    expect(page.locator(".chip")).to_have_count(0)  # nothing is known, so nothing is said
     scan(page, "SNEAK-1")
     assert fake.sessions == {}
     pin.fill("1234")
