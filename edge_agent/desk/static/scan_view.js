@@ -136,7 +136,7 @@ export function scanView(app, actions) {
     const known = app.examples.get(view);
     if (known === null) return null;
     const name = view.split("~")[0];
-    const picture = el("img", { class: "example", src: referenceUrl(name, 0), alt: words.t("scan.example", { view: viewName(words, name) }) });
+    const picture = el("img", { class: "example", src: referenceUrl(name, 1), alt: words.t("scan.example", { view: viewName(words, name) }) });
     picture.addEventListener("error", () => {
       if (!app.station.away) app.examples.set(view, null);
       picture.remove();

@@ -60,7 +60,7 @@ export function problemText(words, problem) {
 /** Say a view's name: `logo~2` is the second photo of the logo. */
 export function viewName(words, view) {
   const [, name, number] = /^(.*?)(?:~(\d+))?$/s.exec(String(view));
-  const known = said(words, `view.${name === "*" ? "any" : name}`, {});
+  const known = said(words, `view.${name === "*" || name === "any" ? "photo" : name}`, {});
   const shown = known ?? sentence(name.replaceAll("_", " "));
   return number ? `${shown} ${number}` : shown;
 }
