@@ -39,6 +39,7 @@ export const session = (id) => call("GET", `/v1/sessions/${at(id)}`);
 export const begin = (itemId) => call("POST", "/v1/sessions", { json: { item_id: itemId } });
 export const discard = (id) => call("DELETE", `/v1/sessions/${at(id)}`);
 export const dropPhoto = (id, view) => call("DELETE", `/v1/sessions/${at(id)}/photos/${at(view)}`);
+/** Get the verdict; asked again, the station gives the same one. */
 export const finish = (id) =>
   call("POST", `/v1/sessions/${at(id)}/finish`, { json: { listing: null }, timeoutMs: FINISH_TIMEOUT_MS });
 export const record = (id) => call("GET", `/v1/records/${at(id)}`);
@@ -66,6 +67,7 @@ export function records({ before = null, limit = 30, item = "" } = {}) {
 }
 
 export const photoUrl = (sha256) => `/v1/photos/${at(sha256)}`;
+/** A genuine photo of a view in the running bundle; they are counted from 1. */
 export const referenceUrl = (view, number) => `/v1/references/${at(view)}/${number}`;
 
 async function call(method, path, { json, blob, timeoutMs = TIMEOUT_MS } = {}) {

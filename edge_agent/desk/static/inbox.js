@@ -54,7 +54,7 @@ export function inboxScreen(app) {
   }
 
   function answerRow(one) {
-    const said = words.t("inbox.said", { verdict: words.t(looks(one.verdict).words) });
+    const said = one.verdict ? words.t("inbox.said", { verdict: words.t(looks(one.verdict).words) }) : "";
     const todo = words.t(one.outcome === "genuine" ? "do.release" : "do.keep");
     const second = [el("b", {}, todo), ` ${said} · ${words.when(one.resolved_at)}`];
     return row(words, one, second, [answerPill(words, one.outcome)], { fresh: one.seq > readUpTo });

@@ -178,7 +178,7 @@ export function scanScreen(app, id) {
     Object.assign(work, { finishing: true, stuck: null, why: null });
     draw();
     try {
-      const verdict = await app.station.persist(decide, (error) => {
+      const verdict = await app.station.persist(() => api.finish(id), (error) => {
         work.why = error.detail ?? null;
         draw();
       });
@@ -190,19 +190,6 @@ export function scanScreen(app, id) {
     } catch (error) {
       Object.assign(work, { finishing: false, stuck: error });
       draw();
-    }
-  }
-
-  /** Ask for the verdict; when an answer was lost on the way, the item is done, and its record says what it was. */
-  async function decide(tries) {
-    try {
-      return await api.finish(id);
-    } catch (error) {
-      if (error.status !== 404 || tries === 1) throw error;
-      const { records } = await api.records({ limit: 20, item: work.itemId });
-      const mine = records.find((one) => one.item_id === work.itemId && one.scanned_at >= work.createdAt);
-      if (!mine) throw error;
-      return api.record(mine.record_id);
     }
   }
 

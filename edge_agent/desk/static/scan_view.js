@@ -1,7 +1,7 @@
 // How an item looks while it is photographed: the live picture, the views, and the one next thing to do. Draws; never acts.
 import { photoUrl, referenceUrl } from "./api.js";
 import { button, code, el, fill, icon, redraw } from "./dom.js";
-import { errorText, problemText, viewHint, viewName } from "./wording.js";
+import { errorText, problemText, sentence, viewHint, viewName } from "./wording.js";
 import { mayEndEarly, primary, takenCount, wants } from "./work.js";
 
 const STATES = {
@@ -96,7 +96,7 @@ export function scanView(app, actions) {
     if (wants(one)) return wantedParts(one);
     const { words: key } = STATES[one.problems.length ? "noted" : one.state];
     return [
-      el("h2", {}, words.t(key)),
+      el("h2", {}, sentence(words.t(key))),
       ...one.problems.map((problem) => el("p", {}, problemText(words, problem).text)),
       one.state === "unsent" && el("p", {}, words.t("photo.unsent.why"), one.why && el("small", {}, one.why)),
       el("div", { class: "actions" },
@@ -136,7 +136,7 @@ export function scanView(app, actions) {
     const known = app.examples.get(view);
     if (known === null) return null;
     const name = view.split("~")[0];
-    const picture = el("img", { class: "example", src: referenceUrl(name, 0), alt: words.t("scan.example", { view: viewName(words, name) }) });
+    const picture = el("img", { class: "example", src: referenceUrl(name, 1), alt: words.t("scan.example", { view: viewName(words, name) }) });
     picture.addEventListener("error", () => {
       if (!app.station.away) app.examples.set(view, null);
       picture.remove();

@@ -4,7 +4,7 @@ import { open } from "./dialogs.js";
 import { button, el, icon, link, redraw } from "./dom.js";
 
 const HOURS = [1, 4, 8];
-const UPDATE_AT_REST = new Set(["", "none", "idle", "current", "running", "no-model"]);
+const COMING = new Set(["fetching", "trial", "shadow", "waits"]);
 
 /** Return the connection and the queue in short: {tone, sign, key, count}. Pure. */
 export function connection(state, away, unsent) {
@@ -14,11 +14,9 @@ export function connection(state, away, unsent) {
   return { tone: "good", sign: waits > 0 ? "cloud" : "check", key: "status.online", count: waits };
 }
 
-/** Return whether an update waits to be swapped in, and is not deferred. Pure. */
+/** Return whether an update waits to be swapped in, and is not put off. Pure. */
 export function updateWaits(state, now = Date.now()) {
-  const { update, model } = state ?? {};
-  if (!update || update.release === null || UPDATE_AT_REST.has(update.state) || update.release === model?.release) return false;
-  return !deferred(update, now);
+  return state?.update?.state === "waits" && !deferred(state.update, now);
 }
 
 /** Return whether the operator has put an update off. Pure. */
@@ -40,8 +38,8 @@ export function drawTop(app, top) {
   );
   const brand = el("div", { class: "brand" }, el("img", { src: "/static/mark.svg", alt: "" }), el("span", {}, el("strong", {}, "Touchstone"), el("small", {}, state?.name ?? "")));
   const tools = el("div", { class: "tools" },
-    chip(app),
-    button(words.t("keys.title"), app.showKeys, { sign: "keyboard", class: "plain sign-only", title: words.t("keys.title"), "aria-keyshortcuts": "?" }),
+    !station.locked && chip(app),
+    !station.locked && button(words.t("keys.title"), app.showKeys, { sign: "keyboard", class: "plain sign-only", title: words.t("keys.title"), "aria-keyshortcuts": "?" }),
     button(words.t("settings.title"), app.showSettings, { sign: "sliders", class: "plain sign-only", title: words.t("settings.title") }));
   const shows = [words.language, at, unread, state?.name, station.locked, tools.textContent];
   redraw(top, shows, () => [el("div", {}, brand, station.locked ? null : el("nav", { "aria-label": words.t("nav.label") }, ...nav), tools)]);
@@ -86,6 +84,13 @@ async function defer(app, hours) {
   await app.station.poke();
 }
 
+/** Say how an update stands, in the person's words where this page has some. */
+function updateText(words, update) {
+  const known = words.has(`update.${update?.state}`) ? words.t(`update.${update.state}`, { release: update.release }) : update?.detail;
+  const until = deferred(update) && words.t("update.until", { time: words.when(update.deferred_until) });
+  return [known, until].filter(Boolean).join(", ");
+}
+
 /** Open the window with all that the station says of itself. */
 export function showStatus(app) {
   const { words } = app;
@@ -104,10 +109,10 @@ export function showStatus(app) {
     ["status.cases", words.counts.format(queue.waiting_cases)],
     ["status.disk", disk.why ?? words.t("status.free", { free: words.bytes(disk.free_bytes) })],
     ["status.model", model ? `${model.name} ${model.release} · ${model.variant}` : words.t("model.title")],
-    ["status.update", deferred(update) ? words.t("update.until", { time: words.when(update.deferred_until) }) : update?.detail || words.t("update.none")],
+    ["status.update", updateText(words, update)],
   ].filter(Boolean);
   const list = el("dl", { class: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, words.t(name)), el("dd", {}, value)]));
-  const offered = updateWaits(state) || deferred(update);
+  const offered = COMING.has(update?.state) || deferred(update);
   open(app, words.t("status.title"), el("div", { class: "body" }, list,
     queue.pending > 0 && !link_.online && el("p", { class: "hint" }, words.t("status.safe")),
     offered && el("h3", {}, words.t("update.put_off")),

@@ -60,7 +60,7 @@ export function problemText(words, problem) {
 /** Say a view's name: `logo~2` is the second photo of the logo. */
 export function viewName(words, view) {
   const [, name, number] = /^(.*?)(?:~(\d+))?$/s.exec(String(view));
-  const known = said(words, `view.${name === "*" ? "any" : name}`, {});
+  const known = said(words, `view.${name === "*" || name === "any" ? "photo" : name}`, {});
   const shown = known ?? sentence(name.replaceAll("_", " "));
   return number ? `${shown} ${number}` : shown;
 }
@@ -81,6 +81,7 @@ function said(words, key, values) {
   return words.has(key) ? fillIn(words.table[key], values) : null;
 }
 
-function sentence(text) {
+/** Begin a text with a capital. */
+export function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

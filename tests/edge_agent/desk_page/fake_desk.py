@@ -56,6 +56,7 @@ class FakeDesk:
     views: tuple[str, ...] = VIEWS
     state: Json = field(default_factory=dict)
     sessions: dict[str, Json] = field(default_factory=dict)
+    finished: dict[str, Json] = field(default_factory=dict)
     records: list[Json] = field(default_factory=list)
     photos: dict[str, bytes] = field(default_factory=dict)
     answers: list[Json] = field(default_factory=list)
@@ -79,7 +80,7 @@ class FakeDesk:
             "connection": {"online": True, "last_contact": now(), "error": None},
             "disk": {"free_bytes": 41_500_000_000, "scanning": True, "why": None},
             "camera": {"source": "browser", "ok": True, "why": None},
-            "update": {"state": "current", "detail": "", "release": None, "deferred_until": None},
+            "update": {"state": "idle", "detail": "", "release": 12, "deferred_until": None},
             "model": MODEL,
             "pending": 0,
         }
@@ -139,7 +140,9 @@ class FakeDesk:
         return self.sessions[identity]
 
     def conclude(self, identity: str) -> Json:
-        """End a session with the verdict that the test has laid out, or with a plain one."""
+        """End a session with the verdict that the test has laid out, or with a plain one; a second time, with the same."""
+        if identity in self.finished:
+            return {**self.finished[identity], "again": True}
         session = self.session(identity)
         taken = [
             {"view": one["view"], "sha256": one["sha256"], "logit": -2.1} for one in session["views"] if one["sha256"]
@@ -152,7 +155,8 @@ class FakeDesk:
         if self.verdicts_next:
             out = self.verdicts_next.pop(0)
         del self.sessions[identity]
-        return self._record(session["item_id"], taken, out)
+        self.finished[identity] = self._record(session["item_id"], taken, out)
+        return self.finished[identity]
 
     def _record(self, item: str, views: list[Json], out: Json) -> Json:
         verdict = out["verdict"]
@@ -172,7 +176,7 @@ class FakeDesk:
             "p_fraud": 0.031,
             "views": views,
             "references": [
-                {"view": one["view"], "url": f"/v1/references/{one['view'].split('~')[0]}/0", "similarity": 0.94}
+                {"view": one["view"], "url": f"/v1/references/{one['view'].split('~')[0]}/1", "similarity": 0.94}
                 for one in views
             ],
             "model": self.state["model"],
@@ -316,6 +320,8 @@ def build(desk: FakeDesk) -> Starlette:
         return Response(desk.photos[request.path_params["sha256"]], media_type="image/jpeg")
 
     async def reference(request: Request) -> Response:
+        if request.path_params["number"] != 1 or request.path_params["view"] not in VIEWS:
+            raise HTTPException(404, "the running model has no such photo")
         return Response(picture(request.path_params["view"], "LG-000002"), media_type="image/jpeg")
 
     async def inbox(_: Request) -> Response:

@@ -215,6 +215,7 @@ def test_on_the_network_a_pin_opens_the_door(page, fake: FakeDesk) -> None:
     fake.pin = "4711"
     pin = page.get_by_label("PIN")
     expect(pin).to_be_visible()
+    expect(page.locator(".chip")).to_have_count(0)  # nothing is known, so nothing is said
     scan(page, "SNEAK-1")
     assert fake.sessions == {}
     pin.fill("1234")
@@ -228,13 +229,13 @@ def test_on_the_network_a_pin_opens_the_door(page, fake: FakeDesk) -> None:
 
 
 def test_an_operator_puts_an_update_off(page, fake: FakeDesk) -> None:
-    fake.state["update"] = {"state": "ready", "detail": "release 13", "release": 13, "deferred_until": None}
+    fake.state["update"] = {"state": "waits", "detail": "release 13 waits until 22:00", "release": 13, "deferred_until": None}
     banner = page.locator(".banner", has_text="Release 13 is ready.")
     banner.get_by_role("button", name="In 4 hours").click()
     expect(banner).to_have_count(0)
     assert fake.deferred == [4]
     page.locator(".chip").click()
-    expect(page.locator("dialog")).to_contain_text("put off until")
+    expect(page.locator("dialog")).to_contain_text("release 13 waits, put off until")
     page.get_by_role("button", name="Let it come now").click()
     expect(banner).to_be_visible()
     assert fake.deferred == [4, 0]

@@ -79,8 +79,10 @@ def test_nothing_overflows_and_everything_has_a_name_and_can_be_touched(a_page, 
 @pytest.mark.parametrize("language", ["en", "de", "fr"])
 def test_what_to_do_next_is_in_sight_without_scrolling(a_page, fake: FakeDesk, language: str, size: str) -> None:
     fake.state["language"] = language
+    fake.state["update"] = {"state": "waits", "detail": "", "release": 13, "deferred_until": None}
     page = a_page(size, locale="sv-SE")
     height = SIZES[size][1]
+    page.locator(".banner").wait_for()
     scan(page, "LG-000004")
     page.locator(".stage.is-live").wait_for()
     fake.problems_next = [[{"code": "wrong_view", "text": "", "value": 0.1, "limit": 0.6}]]

@@ -27,6 +27,7 @@ BY_CODE = {
     ),
     "quality": ("too_small", "blurred", "too_dark", "too_bright", "glare", "wrong_view"),
     "verdict": ("authentic", "suspect", "uncertain"),
+    "update": ("idle", "fetching", "trial", "waits", "shadow", "watch", "refused", "reverted"),
 }
 AA = 4.5
 AA_LARGE = 3.0
@@ -67,7 +68,7 @@ def test_the_page_says_only_what_is_in_the_tables() -> None:
 
 
 def test_no_words_are_left_over() -> None:
-    built = ("camera.", "inbox.", "quality.", "reason.", "view.", "hint.", "scan.primary.")
+    built = ("camera.", "inbox.", "quality.", "reason.", "view.", "hint.", "scan.primary.", "update.")
     everything = "".join(SOURCES.values())
     unused = [
         key
