@@ -1,7 +1,7 @@
 """How many bytes of photos and telemetry may go to the server now: hours of the day, and bytes an hour. Pure decisions.
 
-Urgent photos (suspect, uncertain, objected) go at any hour, within the bytes of that hour. Hours of traffic are those of
-the clock, so one that jumps costs or gives away an hour at most.
+Urgent photos (suspect, uncertain, objected) go at any hour, within the bytes of that hour. Hours of traffic are those
+of the clock, so one that jumps costs or gives away an hour at most.
 """
 
 from __future__ import annotations

@@ -58,9 +58,7 @@ class Outbox(OutboxViews, OutboxPhotos, OutboxTraffic):
         with self.writing() as db:
             return insert_record(db, record)
 
-    def lease(
-        self, *, now_s: float, lease_s: float, limit: int, photos_up_to: int = REST
-    ) -> tuple[Leased, ...]:
+    def lease(self, *, now_s: float, lease_s: float, limit: int, photos_up_to: int = REST) -> tuple[Leased, ...]:
         """Take records to send: suspect ones first, uncertain ones, audited ones, the rest, each oldest first.
 
         Args:

@@ -1,7 +1,7 @@
 """Which photos the records of the outbox still claim, and how a record lets go of its own.
 
-Never touches a file itself: the caller gives ``remove``, which is called inside the write transaction, so that no process
-can add a case meanwhile. The one rule: a photo goes with the last record that claims it.
+Never touches a file itself: the caller gives ``remove``, which is called inside the write transaction, so that no
+process can add a case meanwhile. The one rule: a photo goes with the last record that claims it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ class OutboxPhotos(OutboxFile):
             ).fetchone()
             return None if row is None else _drop(db, row[0], remove)
 
-    def drop_acked(
-        self, remove: Remove, *, acked_before_s: float, waiting_before_s: float, limit: int
-    ) -> Dropped:
+    def drop_acked(self, remove: Remove, *, acked_before_s: float, waiting_before_s: float, limit: int) -> Dropped:
         """Let go of the photos of records that the server has: no cases, answered cases, cases that waited too long.
 
         Args:

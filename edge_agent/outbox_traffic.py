@@ -1,4 +1,4 @@
-"""What the outbox keeps beside the records: telemetry, which is no case and never grows, and how much went in which hour.
+"""What the outbox keeps beside the records: telemetry, which is no case and bounded, and how much went in which hour.
 
 Never talks to the network and decides nothing: ``edge_agent.bandwidth`` decides.
 """

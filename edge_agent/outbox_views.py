@@ -147,7 +147,8 @@ class OutboxViews(OutboxFile):
         with self.reading() as db:
             rows = db.execute(
                 "SELECT seq, record_id, body, state, is_case, photos_dropped, text, made_at FROM record "
-                "LEFT JOIN objection ON record_seq = seq WHERE seq > ? AND (state != 'acked' OR ?) ORDER BY seq LIMIT ?",
+                "LEFT JOIN objection ON record_seq = seq "
+                "WHERE seq > ? AND (state != 'acked' OR ?) ORDER BY seq LIMIT ?",
                 (after, not unsent, limit),
             ).fetchall()
             return tuple(_stored(row, db) for row in rows)

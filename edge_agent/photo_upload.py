@@ -104,7 +104,9 @@ class PhotoUpload:
             if reply.status != 204:  # 200, 201: it has all of it
                 return True
             if not size or reply.upload_offset != offset + size:
-                raise TryLater(f"photo {sha256[:12]}: expected the server's word that it has this piece; will ask again")
+                raise TryLater(
+                    f"photo {sha256[:12]}: expected the server's word that it has this piece; will ask again"
+                )
             offset += size
         return False
 

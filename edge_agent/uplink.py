@@ -1,8 +1,8 @@
 """Brings records to the server and the experts' answers back. Never deletes: a record leaves by the server's word only.
 
-A case's photos go first, by content hash, then its record, then what a person here objected. Nothing that comes back is
-believed but the answer to the record itself: a box in between that says 200 to everything gets no ack, and a lost answer
-only means sending again.
+A case's photos go first, by content hash, then its record, then what a person here objected. Nothing that comes back
+is believed but the answer to the record itself: a box in between that says 200 to everything gets no ack, and a lost
+answer only means sending again.
 """
 
 from __future__ import annotations

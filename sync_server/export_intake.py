@@ -1,7 +1,7 @@
 """Takes in what a station wrote to a folder (``runtime.contracts.export``), by the same functions as the API.
 
-Nothing in the folder counts but what the station's signature covers. Taking the same folder in again changes nothing, and
-a file that is refused keeps no other from being taken.
+Nothing in the folder counts but what the station's signature covers. Taking the same folder in again changes nothing,
+and a file that is refused keeps no other from being taken.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ def import_export(services: Services, folder: Path, progress: Callable[[int, int
     source, listing, taken = _Source(services, folder, station), export.listing, Taken(station)
     steps: list[tuple[str, str, Count, Callable[[], bool]]] = [
         *(("photo", name, taken.photos, partial(source.photo, name)) for name in listing.photos),
-        *(("record", name, taken.records, partial(source.record, name, sha256)) for name, sha256 in listing.records.items()),
+        *(
+            ("record", name, taken.records, partial(source.record, name, sha256))
+            for name, sha256 in listing.records.items()
+        ),
         *(
             ("objection", name, taken.objections, partial(source.objection, name, sha256))
             for name, sha256 in listing.objections.items()

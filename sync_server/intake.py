@@ -1,6 +1,7 @@
-"""Taking in photos and records, over the network or from a folder. Everything is idempotent: by content hash, and by record id.
+"""Taking in photos and records, over the network or from a folder.
 
-A case is taken only when all of its photos are here, so a case that a reviewer opens is never half a case.
+Everything is idempotent: by content hash, and by record id. A case is taken only when all of its photos are here, so a
+case that a reviewer opens is never half a case.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Unfinished photos: each station's own beginning of a photo, in a file that only grows until the photo is whole.
 
-After tus 1.0, https://tus.io/protocols/resumable-upload (``HEAD`` tells the offset, ``PATCH`` appends at it, 409 where it
-is another), and draft-ietf-httpbis-resumable-upload. A photo's address is its hash, so it needs no creation step, and
-the hash is looked at before the photo counts. Two stations never share a file; two requests of one station take turns.
+After tus 1.0, https://tus.io/protocols/resumable-upload (``HEAD`` tells the offset, ``PATCH`` appends at it, 409 where
+it is another), and draft-ietf-httpbis-resumable-upload. A photo's address is its hash, so it needs no creation step,
+and the hash is looked at before the photo counts. Two stations never share a file; two requests of one take turns.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ class Uploads:
         try:
             if digest.hexdigest() != sha256:
                 raise UploadSpoilt(
-                    f"photo {sha256[:12]}: expected bytes of this SHA-256, got {digest.hexdigest()[:12]} ({size} bytes); "
-                    "they were thrown away, send it from its beginning"
+                    f"photo {sha256[:12]}: expected bytes of this SHA-256, got {digest.hexdigest()[:12]} "
+                    f"({size} bytes); they were thrown away, send it from its beginning"
                 )
             media_type = sniff(head)
         except Untrusted:

@@ -18,13 +18,18 @@ from edge_agent.home import Home
 from edge_agent.identity import require_identity
 from edge_agent.outbox import AUDITED, OBJECTED, REST, SUSPECT, UNCERTAIN, Outbox
 from edge_agent.outbox_check import problems
-from edge_agent.outbox_views import STATES, Listed
+from edge_agent.outbox_views import STATES, Listed, State
 from runtime.contracts.codec import encode
 from runtime.contracts.command import Progress
 from runtime.contracts.durable import ContentFolder
 
-CHOICES = ("unsent", *STATES, "all")
-_STATES: Mapping[str, tuple[str, ...]] = {"unsent": ("pending", "parked"), "all": STATES}
+_SHOWN: Mapping[str, tuple[State, ...]] = {
+    "unsent": ("pending", "parked"),
+    "pending": ("pending",),
+    "parked": ("parked",),
+    "acked": ("acked",),
+    "all": STATES,
+}
 _PRIORITIES = {OBJECTED: "objected", SUSPECT: "suspect", UNCERTAIN: "uncertain", AUDITED: "audited", REST: "rest"}
 _PART = 200
 _ROW = "{state:8} {priority:9} {age:>9}  {item_id:24} {verdict:10} {error}"
@@ -43,7 +48,7 @@ def main(home: Home, arguments: argparse.Namespace) -> int:
 
 
 def _list(outbox: Outbox, state: str, as_json: bool) -> int:
-    rows = (_row(one, datetime.now(UTC)) for one in _newest_first(outbox, _STATES.get(state, (state,))))
+    rows = (_row(one, datetime.now(UTC)) for one in _newest_first(outbox, _SHOWN[state]))
     if as_json:
         sys.stdout.write(json.dumps(list(rows), indent=2) + "\n")
         return 0
@@ -57,7 +62,7 @@ def _write_row(row: Mapping[str, Any]) -> None:
     sys.stdout.write(_ROW.format(**row).rstrip() + "\n")
 
 
-def _newest_first(outbox: Outbox, states: tuple[str, ...]) -> Iterator[Listed]:
+def _newest_first(outbox: Outbox, states: tuple[State, ...]) -> Iterator[Listed]:
     before = None
     while part := outbox.page(before, _PART, states=states):
         yield from part
