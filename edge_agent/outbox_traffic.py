@@ -12,7 +12,6 @@ from edge_agent.outbox_file import OutboxFile
 
 MOST_TELEMETRY = 2000
 MAX_TELEMETRY_BYTES = 16 * 1024
-_HOURS_KEPT = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +56,10 @@ class OutboxTraffic(OutboxFile):
         return 0 if row is None else int(row[0])
 
     def spend(self, hour: int, sent_bytes: int) -> None:
-        """Count bytes to an hour, durably; hours far from it are forgotten, so a clock that jumped leaves nothing."""
+        """Count bytes to an hour, durably; every other hour is forgotten, so that a clock set back finds none spent."""
         with self.writing() as db:
             db.execute(
                 "INSERT INTO traffic VALUES (?, ?) ON CONFLICT (hour) DO UPDATE SET bytes = bytes + excluded.bytes",
                 (hour, sent_bytes),
             )
-            db.execute("DELETE FROM traffic WHERE ABS(hour - ?) > ?", (hour, _HOURS_KEPT))
+            db.execute("DELETE FROM traffic WHERE hour != ?", (hour,))
