@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from edge_agent.agent import Parts
 from edge_agent.device_key import DeviceKey
@@ -71,7 +70,7 @@ class Online:
             self._uplink.report(self._report())
             more = more or self._uplink.tell()  # records first
             # Only now: the server has just told the time.
-            more = self._retention.step(time.time() + self._link.clock_offset_s) or more
+            more = self._retention.step(self._link.server_now_s()) or more
         except TouchstoneError as failure:
             error = str(failure)
             raise

@@ -54,7 +54,8 @@ class OutboxPhotos(OutboxFile):
         """
         with self.writing() as db:
             rows = db.execute(
-                "SELECT seq FROM record WHERE state = 'acked' AND photos_dropped = 0 AND acked_s < ? AND (is_case = 0 "
+                "SELECT seq FROM record INDEXED BY record_kept "
+                "WHERE state = 'acked' AND photos_dropped = 0 AND acked_s < ? AND (is_case = 0 "
                 "OR acked_s < ? OR EXISTS (SELECT 1 FROM answer WHERE answer.record_id = record.record_id)) "
                 "ORDER BY acked_s LIMIT ?",
                 (acked_before_s, waiting_before_s, limit),

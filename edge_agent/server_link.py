@@ -152,6 +152,10 @@ class ServerLink:
         self._closed.set()
         self._client.close()
 
+    def server_now_s(self) -> float:
+        """Return the time by the server's clock, as it was last told: seconds since 1970."""
+        return self._now_s() + self.clock_offset_s
+
     def request(
         self,
         method: str,
@@ -202,8 +206,8 @@ class ServerLink:
         url = httpx.URL(self.server + path)
         headers = {"Accept-Encoding": "identity", **more}
         if self._key is not None and self._station_id is not None:
-            server_now_s = int(self._now_s() + self.clock_offset_s)
-            token = self._key.token(self._station_id, method, url.raw_path.decode("ascii"), body, server_now_s)
+            as_sent = url.raw_path.decode("ascii")
+            token = self._key.token(self._station_id, method, as_sent, body, int(self.server_now_s()))
             headers["Authorization"] = f"Bearer {token}"
         if method in ("PUT", "POST", "PATCH"):
             headers["Content-Type"] = content_type

@@ -205,9 +205,8 @@ class Uplink:
             raise TryLater(f"{what}: expected the server's word that it stored this; will send it again")
 
     def _ack(self, leased: Leased) -> None:
-        acked_s = self._now_s() + self._link.clock_offset_s
-        record = leased.record
-        self._outbox.ack(record.record_id, acked_s=acked_s, objected=leased.objection is not None)
+        record, objected = leased.record, leased.objection is not None
+        self._outbox.ack(record.record_id, acked_s=self._link.server_now_s(), objected=objected)
         note("acked", record_id=record.record_id[:12], item_id=record.item_id)
 
     def _postpone(self, leased: Leased, error: TryLater | StationFault) -> None:
