@@ -19,8 +19,8 @@ import pytest
 
 from edge_agent.agent import Watch, build
 from edge_agent.home import Home
-from edge_agent.outbox import Outbox
 from edge_agent.model_slot import RunningModel
+from edge_agent.outbox import Outbox
 from edge_agent.supervisor import Loop, Supervisor
 from runtime.contracts.errors import StationFault, TryLater
 from runtime.inspector import Inspector

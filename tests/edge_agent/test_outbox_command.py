@@ -17,12 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.device_key import DeviceKey
 from edge_agent.disk import free_bytes
+from edge_agent.export import write_export
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
 from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.durable import ContentFolder
-from runtime.contracts.records import ItemId, Record, RecordId, Verdict, content_id
+from runtime.contracts.errors import StationFault
+from runtime.contracts.records import ItemId, Record, RecordId, StationId, Verdict, content_id
 from tests.edge_agent.rigs import REPOSITORY, RealServer, agent, make_home, make_record, run_module
 
 
@@ -255,6 +258,27 @@ def test_an_export_never_mixes_with_what_is_somebody_elses(far_home: Home, tmp_p
     other.key_file.write_bytes(far_home.key_file.read_bytes())
     done = agent("outbox", "export", tmp_path / "one", "--home", other.root)
     assert (done.returncode, "name another folder" in done.stderr) == (2, True)
+
+
+def test_a_stick_that_does_not_hold_what_it_was_given_makes_no_export(far_home: Home, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+
+    def rot(done: int, total: int) -> None:
+        if done == total:
+            photo = next((folder / "photos").iterdir())
+            photo.write_bytes(photo.read_bytes()[:-1] + b"!")
+
+    with closing(Outbox(far_home.database_file)) as outbox, pytest.raises(StationFault, match="use another stick"):
+        write_export(
+            folder,
+            outbox=outbox,
+            photos=ContentFolder(far_home.photos),
+            station_id=StationId(station_of(far_home)),
+            sign=DeviceKey.load(far_home).sign,
+            now=datetime.now(UTC),
+            progress=rot,
+        )
+    assert not (folder / "export.json").exists()
 
 
 def test_a_full_stick_is_one_line(far_home: Home, small_disk: Path) -> None:
