@@ -124,6 +124,12 @@ def record_id_of(
     return RecordId(hashlib.sha256(canonical_json(subject)).hexdigest())
 
 
+def content_id(record: Record) -> RecordId:
+    """Derive the id that a record must have; see ``record_id_of``."""
+    photos = tuple((score.view, score.photo) for score in record.views)
+    return record_id_of(record.station_id, record.item_id, photos, record.listing)
+
+
 def drawn_for_audit(key: bytes, record_id: RecordId, share: float) -> bool:
     """Draw the audit lottery: true for ``share`` of all ids, by a keyed hash that only key holders can foresee."""
     ticket = hmac.digest(key, record_id.encode(), "sha256")

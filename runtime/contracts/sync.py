@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from runtime.contracts.errors import Unsupported
@@ -16,8 +17,20 @@ from runtime.contracts.records import BundleId, ItemId, Label, RecordId, Station
 TOKEN_AUDIENCE = "touchstone-sync"  # noqa: S105 - a name, not a secret
 TOKEN_LIFETIME_S = 60
 MAX_PHOTO_BYTES = 64 * 1024 * 1024
+MAX_CHUNK_BYTES = 8 * 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024
+MAX_OBJECTION_CHARS = 2000
+UPLOAD_OFFSET = "Upload-Offset"
+"""Header of a photo's resumable upload: how many of its bytes are there; of ``PATCH``, where its body begins.
 
+After tus 1.0 (https://tus.io/protocols/resumable-upload) and draft-ietf-httpbis-resumable-upload; but a photo's address
+is its hash, so nothing needs creating, and an unfinished one answers ``HEAD`` with 404, as agents that know of no
+offsets expect.
+"""
+UPLOAD_LENGTH = "Upload-Length"
+"""Header of ``PATCH``: the size of the whole photo in bytes."""
+
+_NOT_TEXT = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
 _CODE = re.compile(r"([A-Z2-7]{16})-([0-9a-f]{32})")
 
 
@@ -58,6 +71,17 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """``PUT /v1/records/{record_id}/objection``: a person at the station disagrees with the record's verdict.
+
+    ``text`` is for the expert; ``made_at`` is ISO 8601 in UTC. The record comes before it, and so do its photos.
+    """
+
+    text: str
+    made_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationReport:
     """``PUT /v1/station/report``: what the station has shown that it runs, and how its outbox stands."""
 
@@ -91,6 +115,27 @@ class ReleaseInfo:
     name: str
     release: int
     floor: int
+
+
+def check_objection(objection: Objection) -> Objection:
+    """Return ``objection`` if both ends can keep it.
+
+    Raises:
+        Unsupported: its text is empty, too long, or has control characters other than the line feed; or its time is
+            no time.
+    """
+    text = objection.text
+    if not text.strip() or len(text) > MAX_OBJECTION_CHARS or _NOT_TEXT.search(text):
+        raise Unsupported(
+            f"objection: expected 1 to {MAX_OBJECTION_CHARS} characters of text, got {len(text)}; say in a few words "
+            "what you saw"
+        )
+    try:
+        if len(objection.made_at) <= 32 and datetime.fromisoformat(objection.made_at).tzinfo is not None:
+            return objection
+    except ValueError:
+        pass
+    raise Unsupported(f"objection: made_at: expected ISO 8601 in UTC, got {objection.made_at[:40]!a}")
 
 
 def target_path(release: ReleaseInfo) -> str:

@@ -10,6 +10,7 @@ import pytest
 from runtime.contracts import sync
 from runtime.contracts.bundle import BundleManifest, read_manifest
 from runtime.contracts.codec import canonical_json, decode, parse_json
+from runtime.contracts.export import Export
 from runtime.contracts.records import Record
 from runtime.contracts.sync import (
     Answer,
@@ -18,6 +19,7 @@ from runtime.contracts.sync import (
     EnrolAnswer,
     EnrolmentCode,
     EnrolRequest,
+    Objection,
     ReleaseInfo,
     StationReport,
 )
@@ -30,6 +32,8 @@ MESSAGES: dict[str, type] = {
     "bundle_manifest_of_fidelity": BundleManifest,
     "enrol_answer": EnrolAnswer,
     "enrol_request": EnrolRequest,
+    "export": Export,
+    "objection": Objection,
     "record": Record,
     "release_info": ReleaseInfo,
     "station_report": StationReport,
