@@ -6,7 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime.contracts.sync import MAX_PHOTO_BYTES, MAX_RECORD_BYTES
+from runtime.contracts.sync import MAX_CHUNK_BYTES, MAX_PHOTO_BYTES, MAX_RECORD_BYTES
 from sync_server.api.problems import problem
 
 PAGE_POLICY = (
@@ -31,7 +31,9 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = MAX_PHOTO_BYTES if scope["path"].startswith("/v1/photos/") else MAX_RECORD_BYTES
+        limit = MAX_RECORD_BYTES
+        if scope["path"].startswith("/v1/photos/"):
+            limit = MAX_CHUNK_BYTES if scope["method"] == "PATCH" else MAX_PHOTO_BYTES
         answer = _with_headers(send, "no-cache" if scope["path"].startswith("/static") else "no-store")
         if _declared(scope) > limit:
             await problem(413, "too-large", "Too large", _message(limit))(scope, receive, answer)
