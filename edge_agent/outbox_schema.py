@@ -6,7 +6,7 @@ import sqlite3
 
 from runtime.contracts.errors import StationFault
 
-STEPS: tuple[tuple[str, ...], ...] = (
+STEPS: tuple[tuple[str, ...], ...] = (  # a released step is never edited
     (
         """CREATE TABLE record (
             seq INTEGER PRIMARY KEY,
@@ -43,6 +43,28 @@ STEPS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER count_record AFTER INSERT ON record BEGIN
             UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'recorded';
         END""",
+    ),
+    (
+        "ALTER TABLE record ADD COLUMN acked_s REAL",
+        # 0 was suspect and uncertain, 1 audited, 2 the rest. What was acked before counts as acked now.
+        """UPDATE record SET
+            priority = CASE
+                WHEN priority > 0 THEN priority + 2
+                WHEN instr(CAST(body AS TEXT), '"verdict":"suspect"') > 0 THEN 1
+                ELSE 2
+            END,
+            acked_s = CASE WHEN state = 'acked' THEN CAST(strftime('%s', 'now') AS REAL) END""",
+        "CREATE INDEX record_kept ON record (acked_s) WHERE state = 'acked' AND photos_dropped = 0",
+        "CREATE INDEX answer_by_record ON answer (record_id, seq)",
+        """CREATE TABLE objection (
+            record_seq INTEGER PRIMARY KEY REFERENCES record (seq),
+            text TEXT NOT NULL,
+            made_at TEXT NOT NULL,
+            sent INTEGER NOT NULL DEFAULT 0
+        )""",
+        # AUTOINCREMENT: the server knows a document by its number, so none is ever given out twice.
+        "CREATE TABLE telemetry (seq INTEGER PRIMARY KEY AUTOINCREMENT, made_s REAL NOT NULL, body BLOB NOT NULL)",
+        "CREATE TABLE traffic (hour INTEGER PRIMARY KEY, bytes INTEGER NOT NULL)",
     ),
 )
 
