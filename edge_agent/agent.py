@@ -20,7 +20,7 @@ from typing import IO
 from edge_agent.capture import read_item, reject, remove, sweep, waiting_items
 from edge_agent.coming import Coming
 from edge_agent.config import Config, read_config
-from edge_agent.disk import disk_errors
+from edge_agent.disk import PhotoBudget, disk_errors
 from edge_agent.home import Home
 from edge_agent.identity import Identity, require_identity
 from edge_agent.journal import note
@@ -46,6 +46,7 @@ class Parts:
     identity: Identity
     outbox: Outbox
     photos: ContentFolder
+    budget: PhotoBudget
     station: Station
     slot: ModelSlot
 
@@ -61,9 +62,25 @@ def build(home: Home, stopping: threading.Event) -> Parts:
     home.create()
     outbox = Outbox(home.database_file)
     photos = ContentFolder(home.photos)
-    station = Station(identity=identity, outbox=outbox, photos=photos, min_free_bytes=config.min_free_bytes)
+    budget = PhotoBudget(photos, config.max_photo_bytes)
+    station = Station(
+        identity=identity,
+        outbox=outbox,
+        photos=photos,
+        min_free_bytes=config.min_free_bytes,
+        budget=budget,
+    )
     slot = ModelSlot(home=home, book=ReleaseBook(outbox), config=config, stopping=stopping)
-    return Parts(home=home, config=config, identity=identity, outbox=outbox, photos=photos, station=station, slot=slot)
+    return Parts(
+        home=home,
+        config=config,
+        identity=identity,
+        outbox=outbox,
+        photos=photos,
+        budget=budget,
+        station=station,
+        slot=slot,
+    )
 
 
 def hold_lock(home: Home) -> IO[str]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from edge_agent.disk import PhotoBudget
 from edge_agent.identity import Identity
 from edge_agent.intake import Checked, Intake, check
 from edge_agent.outbox import Outbox
@@ -96,11 +97,12 @@ class Station:
         outbox: Outbox,
         photos: ContentFolder,
         min_free_bytes: int,
+        budget: PhotoBudget | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._identity = identity
         self._outbox = outbox
-        self._intake = Intake(outbox, photos, min_free_bytes)
+        self._intake = Intake(outbox, photos, min_free_bytes, budget)
         self._now = now
         self._cores = ThreadPoolExecutor(core_count(), "scan")
 
