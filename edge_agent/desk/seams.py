@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from edge_agent.agent import Parts
-from edge_agent.desk.ledger import Ledger, OwnLedger
+from edge_agent.desk.ledger import Ledger
 from edge_agent.metrics import prometheus_text
 from runtime.contracts.records import RecordId
 
@@ -26,7 +26,7 @@ class UpdateState:
 
 def ledger_of(parts: Parts) -> Ledger:
     """Return what the desk reads records from."""
-    return OwnLedger(parts.outbox)
+    return parts.outbox
 
 
 def is_objected(parts: Parts, record_id: RecordId) -> bool:
