@@ -20,7 +20,7 @@ from typing import IO
 from edge_agent.capture import read_item, reject, remove, sweep, waiting_items
 from edge_agent.coming import Coming
 from edge_agent.config import Config, read_config
-from edge_agent.disk import disk_errors
+from edge_agent.disk import PhotoBudget, disk_errors
 from edge_agent.gauges import read_gauges
 from edge_agent.home import Home
 from edge_agent.identity import Identity, require_identity
@@ -48,6 +48,7 @@ class Parts:
     identity: Identity
     outbox: Outbox
     photos: ContentFolder
+    budget: PhotoBudget
     station: Station
     slot: ModelSlot
     metrics: Metrics
@@ -66,12 +67,14 @@ def build(home: Home, stopping: threading.Event) -> Parts:
     photos = ContentFolder(home.photos)
     slot = ModelSlot(home=home, book=ReleaseBook(outbox), config=config, stopping=stopping)
     metrics = Metrics(partial(read_gauges, outbox, photos.root, slot))
+    budget = PhotoBudget(photos, config.max_photo_bytes)
     station = Station(
         identity=identity,
         outbox=outbox,
         photos=photos,
         min_free_bytes=config.min_free_bytes,
         features_max_age_s=config.features_max_age_s,
+        budget=budget,
         metrics=metrics,
     )
     return Parts(
@@ -80,6 +83,7 @@ def build(home: Home, stopping: threading.Event) -> Parts:
         identity=identity,
         outbox=outbox,
         photos=photos,
+        budget=budget,
         station=station,
         slot=slot,
         metrics=metrics,

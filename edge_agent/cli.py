@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from edge_agent.home import HOME_VARIABLE, Home, home_folder
 from runtime.contracts.command import run_command
@@ -26,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "edge_agent.commands.doctor",
     "install": "edge_agent.commands.install",
     "replay": "edge_agent.commands.replay",
+    "outbox": "edge_agent.commands.outbox",
 }
 """Command to the module that does it; each has ``main(home, arguments) -> exit code``."""
 
@@ -71,16 +73,45 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--count", type=int, metavar="N", help="play N items, over and over (default: each one once)")
     replay.add_argument("--url", help="http address of a desk (default: that of the home's own daemon)")
     replay.add_argument("--seed", type=int, default=1, help="of the jitter between arrivals (default %(default)s)")
+    _add_outbox(commands)
     return top
 
 
+def _add_outbox(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "look at what waits for the server, check it, or carry it there by hand"
+    actions = commands.add_parser("outbox", help=text, description=text).add_subparsers(required=True, metavar="ACTION")
+    listed = _command(actions, "list", "list records, newest first", does="outbox")
+    listed.add_argument(
+        "--state",
+        choices=("unsent", "pending", "parked", "acked", "all"),
+        default="unsent",
+        help="only these (default: %(default)s); parked: the server refused it, and is asked again once a day",
+    )
+    listed.add_argument("--json", action="store_true", help="print it as JSON")
+    _command(
+        actions,
+        "verify",
+        "check that every record and every photo of an unsent case is whole; one line a problem, exit code 1",
+        does="outbox",
+    )
+    export = _command(
+        actions, "export", "write all that is unsent to a folder, for 'touchstone-server import'", does="outbox"
+    )
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, on a USB stick for example")
+
+
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, home: str | None = None
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    home: str | None = None,
+    *,
+    does: str | None = None,
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
     where = home or f"${HOME_VARIABLE}, else ~/.touchstone"
     command.add_argument("--home", metavar="DIR", default=home, help=f"the station's folder (default: {where})")
-    command.set_defaults(command=partial(_run, name))
+    command.set_defaults(command=partial(_run, does or name), action=name)
     return command
 
 

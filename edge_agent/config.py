@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.contracts.errors import StationFault
+from edge_agent.bandwidth import SMALLEST_PIECE_BYTES, Bandwidth, parse_hours
+from runtime.contracts.errors import StationFault, Unsupported
+from runtime.contracts.sync import MAX_CHUNK_BYTES
 
 MIB = 1024 * 1024
 _SECRET = ("desk_pin",)
+_MAY_BE_EMPTY = ("uplink_hours",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,13 @@ class Config:
         watch_every_s: how often the inbox is looked at.
         uplink_every_s: how often records are sent and answers fetched when nothing wakes the uplink.
         update_every_s: how often the station asks which release it should run.
+        uplink_bytes_per_hour: of photos and telemetry that go to the server; 0: no limit.
+        uplink_hours: when they go, such as "22-06"; suspect and uncertain cases go at any hour; empty: always.
+        uplink_chunk_bytes: photos go in pieces of this size, so that a cut connection costs one piece at most.
         min_free_bytes: free disk space below which photos of confident records are deleted, then scanning stops.
+        max_photo_bytes: that the photos may take, kept in the same way; 0: no limit.
+        keep_photos_days: after the server took a record, unless it is a case that waits for an answer.
+        keep_case_photos_days: after the server took a case, while it waits for an answer.
         threads: threads of the engine; 0: one where each photo goes by itself, else one a core.
         variant: the bundle's variant to run; None: the fastest that agrees with its builder on this device.
         trial_timeout_s: how long the trial of one variant may take.
@@ -51,7 +60,13 @@ class Config:
     watch_every_s: float = 0.25
     uplink_every_s: float = 5.0
     update_every_s: float = 60.0
+    uplink_bytes_per_hour: int = 0
+    uplink_hours: str = ""
+    uplink_chunk_bytes: int = MIB
     min_free_bytes: int = 512 * MIB
+    max_photo_bytes: int = 0
+    keep_photos_days: int = 30
+    keep_case_photos_days: int = 90
     threads: int = 0
     variant: str | None = None
     trial_timeout_s: float = 120.0
@@ -67,6 +82,15 @@ class Config:
     desk_pin: str | None = None
     desk_language: str = "en"
     camera: int | str | None = None
+
+    @property
+    def bandwidth(self) -> Bandwidth:
+        """What may go to the server, and when.
+
+        Raises:
+            Unsupported: ``uplink_hours`` cannot be read.
+        """
+        return Bandwidth(bytes_per_hour=self.uplink_bytes_per_hour, hours=parse_hours(self.uplink_hours))
 
 
 def read_config(path: Path) -> Config:
@@ -87,7 +111,17 @@ def read_config(path: Path) -> Config:
     unknown = sorted(set(data) - set(fields))
     if unknown:
         raise StationFault(f"{path.name}: unknown key {unknown[0]!r}; expected {', '.join(fields)}")
-    return Config(**{name: _checked(path.name, name, str(fields[name].type), value) for name, value in data.items()})
+    config = Config(**{name: _checked(path.name, name, str(fields[name].type), value) for name, value in data.items()})
+    try:
+        _ = config.bandwidth
+    except Unsupported as error:
+        raise StationFault(f"{path.name}: {error}") from error
+    if not SMALLEST_PIECE_BYTES <= config.uplink_chunk_bytes <= MAX_CHUNK_BYTES:
+        raise StationFault(
+            f"{path.name}: uplink_chunk_bytes: expected {SMALLEST_PIECE_BYTES} to {MAX_CHUNK_BYTES}, "
+            f"got {config.uplink_chunk_bytes}"
+        )
+    return config
 
 
 def _checked(file: str, name: str, kind: str, value: object) -> Any:
@@ -95,7 +129,7 @@ def _checked(file: str, name: str, kind: str, value: object) -> Any:
         return float(str(value))
     if "int" in kind and type(value) is int and value >= 0:
         return value
-    if "str" in kind and isinstance(value, str) and value:
+    if "str" in kind and isinstance(value, str) and (value or name in _MAY_BE_EMPTY):
         return value
     expected = {"float": "a number above 0", "int": "a whole number, 0 or more"}.get(kind, "a text that is not empty")
     got = "something else" if name in _SECRET else repr(value)

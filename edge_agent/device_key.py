@@ -5,6 +5,8 @@ The key never leaves this machine: the server knows the public half, from enrolm
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -49,5 +51,8 @@ class DeviceKey:
 
     def token(self, station_id: StationId, method: str, path: str, body: bytes, now_s: int) -> str:
         """Return the bearer token for one request; ``path`` includes the query, ``now_s`` is by the server's clock."""
-        claims = request_claims(station_id, method, path, sha256_hex(body), now_s)
+        return self.sign(request_claims(station_id, method, path, sha256_hex(body), now_s))
+
+    def sign(self, claims: Mapping[str, str | int]) -> str:
+        """Return a JWT of these claims, which say what it is for."""
         return jwt.encode(dict(claims), self._private, algorithm="EdDSA")

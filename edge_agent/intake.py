@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_agent.disk import disk_errors, make_room
+from edge_agent.disk import PhotoBudget, disk_errors, make_room
 from edge_agent.journal import note
 from edge_agent.outbox import Outbox
 from runtime.contracts.durable import ContentFolder, sha256_hex, write_durably
@@ -69,10 +69,13 @@ def check(view: str, photo: bytes | Frame, name: str) -> Checked:
 class Intake:
     """Where the photos of a station are kept. Thread-safe."""
 
-    def __init__(self, outbox: Outbox, photos: ContentFolder, min_free_bytes: int) -> None:
+    def __init__(
+        self, outbox: Outbox, photos: ContentFolder, min_free_bytes: int, budget: PhotoBudget | None = None
+    ) -> None:
         self._outbox = outbox
         self._photos = photos
         self._min_free_bytes = min_free_bytes
+        self._budget = budget or PhotoBudget(photos)
         self._writers = ThreadPoolExecutor(_WRITERS, "write")
 
     def store(self, photo: Checked) -> Future[None]:
@@ -81,14 +84,14 @@ class Intake:
         Raises:
             StationFault: there is no room, and nothing that may go.
         """
-        dropped = make_room(self._outbox, self._photos, self._min_free_bytes)
+        dropped = make_room(self._outbox, self._photos, self._min_free_bytes, self._budget)
         if dropped:
             note("photos_dropped", count=dropped, why="disk")
         return self._writers.submit(self._store, photo)
 
     def _store(self, photo: Checked) -> None:
         with disk_errors("photos"):
-            self._photos.put(photo.data, photo.sha256)
+            self._budget.put(photo.data, photo.sha256)
 
     def keep(self, photos: Iterable[Checked]) -> None:
         """See that the photos of a case are there; its record is on disk and protects them from now on.
@@ -102,7 +105,8 @@ class Intake:
         """Store the photos of a case again where they are gone or have rotted: a disk may lose what it held."""
         with disk_errors("photos"):
             for photo in photos:
-                path = self._photos.path(self._photos.put(photo.data, photo.sha256))
+                self._budget.put(photo.data, photo.sha256)
+                path = self._photos.path(photo.sha256)
                 if path.read_bytes() != photo.data:
                     write_durably(path, photo.data)
 
@@ -128,6 +132,4 @@ class Intake:
     def remove_unclaimed(self, hashes: Sequence[str]) -> int:
         """Remove photos that neither a record nor an open session claims; return how many nobody claims."""
         with disk_errors("photos"):
-            return self._outbox.remove_unclaimed(
-                hashes, lambda sha256: self._photos.path(sha256).unlink(missing_ok=True)
-            )
+            return self._outbox.remove_unclaimed(hashes, self._budget.remove)

@@ -9,8 +9,10 @@ from edge_agent.device_key import DeviceKey
 from edge_agent.downloads import Downloads
 from edge_agent.feature_feed import FeatureFeed
 from edge_agent.identity import check_server_url
+from edge_agent.meter import Meter
 from edge_agent.metrics import UPDATES
 from edge_agent.outbox import CLOCK_FACT
+from edge_agent.retention import Retention
 from edge_agent.server_link import ServerLink
 from edge_agent.signed_releases import SignedReleases, read_pinned_root
 from edge_agent.updates import Updates
@@ -31,14 +33,27 @@ class Online:
             key=DeviceKey.load(parts.home),
             clock_offset_s=float(parts.outbox.fact(CLOCK_FACT) or "0"),
         )
+        self._meter = Meter(parts.outbox, parts.config.bandwidth)
         self._uplink = Uplink(
-            outbox=parts.outbox, photos=parts.photos, link=self._link, stopping=stopping, metrics=parts.metrics
+            outbox=parts.outbox,
+            photos=parts.photos,
+            link=self._link,
+            stopping=stopping,
+            metrics=parts.metrics,
+            meter=self._meter,
+            piece_bytes=parts.config.uplink_chunk_bytes,
         )
         self._features = FeatureFeed(
             outbox=parts.outbox,
             link=self._link,
             max_age_s=parts.config.features_max_age_s,
             most=parts.config.features_most,
+        )
+        self._retention = Retention(
+            parts.outbox,
+            parts.budget,
+            keep_days=parts.config.keep_photos_days,
+            keep_case_days=parts.config.keep_case_photos_days,
         )
         releases = SignedReleases(
             home=parts.home,
@@ -56,19 +71,22 @@ class Online:
         self._link.close()
 
     def uplink_step(self) -> float:
-        """Send what is due, fetch answers, report, fetch features; return the seconds until the next time."""
+        """Send what is due, fetch answers, report, fetch features, tidy up; return the seconds until the next time."""
         error = ""
         try:
-            pushed = self._uplink.push()
+            more = self._uplink.push().more
             self._uplink.pull()
             self._uplink.report(self._report())
-            more = pushed.more or self._features.step()  # records first
+            more = more or self._features.step()  # records first
+            more = more or self._uplink.tell()
+            # Only now: the server has just told the time.
+            more = self._retention.step(self._link.server_now_s()) or more
         except TouchstoneError as failure:
             error = str(failure)
             raise
         finally:
             self._uplink.remember_contact(error)
-        return 0.0 if more else self._parts.config.uplink_every_s
+        return 0.0 if more else self._meter.wait_s(self._parts.config.uplink_every_s)
 
     def update_step(self) -> float:
         """Look for a release and move to it, and see to the variant; return the seconds until the next time."""

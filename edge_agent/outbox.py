@@ -7,80 +7,52 @@ itself, and the one daemon of a station lets go of all of them when it starts.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edge_agent.item_history import remember
-from edge_agent.outbox_schema import migrate
-from runtime.contracts.codec import canonical_json, decode, parse_json
-from runtime.contracts.errors import StationFault, TryLater
+from edge_agent.outbox_photos import OutboxPhotos
+from edge_agent.outbox_traffic import OutboxTraffic
+from edge_agent.outbox_views import OutboxViews, read_record
+from runtime.contracts.codec import canonical_json
+from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import Record, RecordId, is_case
-from runtime.contracts.sync import Answer
+from runtime.contracts.sync import Answer, Objection, check_objection
 
 CLOCK_FACT = "clock_offset_s"
 CONTACT_FACT = "last_contact_s"
 ERROR_FACT = "last_error"
+READ_FACT = "read_up_to"
+"""The highest ``seq`` of the answers that a person here has read."""
 
-_KEPT_TELEMETRY = 288
+OBJECTED, SUSPECT, UNCERTAIN, AUDITED, REST = range(5)
+"""What goes first: priorities as the file has them."""
+
 LONGEST_WAIT_S = 2 * 86_400.0
 """No due time lies further ahead; one that does was written by a clock that has jumped, and counts as due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """How the outbox stands: ``recorded = acked + pending`` always; ``pending`` includes ``parked``."""
-
-    recorded: int
-    acked: int
-    pending: int
-    parked: int
-    cases: int
-    waiting_cases: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parked:
-    """A record that the server refused for good, and why; it stays, and is tried again after a day."""
-
-    record_id: RecordId
-    item_id: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Leased:
-    """One record that the caller may send now; ``attempts`` counts this one too."""
+    """One record that the caller may send now.
+
+    Attributes:
+        record: as it was scanned.
+        attempts: how often it was leased; counts this time too.
+        priority: 0 goes first.
+        objection: that of a person here, which goes after the record.
+    """
 
     record: Record
     attempts: int
+    priority: int
+    objection: Objection | None
 
 
-class Outbox:
+class Outbox(OutboxViews, OutboxPhotos, OutboxTraffic):
     """The records of one station and what became of them. Safe to use from several threads and processes."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        with _database_errors():
-            _create(path)
-            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.execute("PRAGMA foreign_keys = ON")
-                migrate(self._db)
-            except BaseException:
-                self._db.close()
-                raise
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._db.close()
 
     def add(self, record: Record) -> bool:
         """Store ``record`` durably; return False if it was there already, and change nothing then."""
@@ -93,39 +65,62 @@ class Outbox:
             for record in records:
                 if insert_record(db, record):
                     db.execute(
-                        "UPDATE record SET state = 'acked', photos_dropped = 1 WHERE record_id = ?", (record.record_id,)
+                        "UPDATE record SET state = 'acked', acked_s = ?, photos_dropped = 1 WHERE record_id = ?",
+                        (time.time(), record.record_id),
                     )
 
-    def find(self, record_id: RecordId) -> Record | None:
-        """Return the record with this id, if there is one."""
-        with self.reading() as db:
-            row = db.execute("SELECT body FROM record WHERE record_id = ?", (record_id,)).fetchone()
-        return None if row is None else _record(row[0])
-
-    def lease(self, *, now_s: float, lease_s: float, limit: int) -> tuple[Leased, ...]:
-        """Take records to send, suspect and uncertain ones first, then audited ones, then the rest, oldest first.
+    def lease(self, *, now_s: float, lease_s: float, limit: int, photos_up_to: int = REST) -> tuple[Leased, ...]:
+        """Take records to send: suspect ones first, uncertain ones, audited ones, the rest, each oldest first.
 
         Args:
             now_s: seconds since 1970.
             lease_s: how long nobody else gets them.
             limit: at most so many.
+            photos_up_to: the photos of less urgent cases must wait, so those cases are left where they are.
         """
         with self.writing() as db:
             rows = db.execute(
-                "SELECT seq, body, attempts + 1 FROM record WHERE state != 'acked' AND (due_s <= ? OR due_s > ?) "
-                "ORDER BY priority, seq LIMIT ?",
-                (now_s, now_s + LONGEST_WAIT_S, limit),
+                "SELECT seq, body, attempts + 1, priority, text, made_at FROM record "
+                "LEFT JOIN objection ON record_seq = seq "
+                "WHERE state != 'acked' AND (due_s <= ? OR due_s > ?) AND (priority <= ? OR is_case = 0 OR NOT EXISTS "
+                "(SELECT 1 FROM photo WHERE photo.record_seq = seq)) ORDER BY priority, seq LIMIT ?",
+                (now_s, now_s + LONGEST_WAIT_S, photos_up_to, limit),
             ).fetchall()
             db.executemany(
                 "UPDATE record SET due_s = ?, attempts = ? WHERE seq = ?",
-                [(now_s + lease_s, attempts, seq) for seq, _, attempts in rows],
+                [(now_s + lease_s, row[2], row[0]) for row in rows],
             )
-        return tuple(Leased(record=_record(body), attempts=attempts) for _, body, attempts in rows)
+        return tuple(
+            Leased(
+                record=read_record(body),
+                attempts=attempts,
+                priority=priority,
+                objection=None if text is None else Objection(text=text, made_at=made_at),
+            )
+            for _, body, attempts, priority, text, made_at in rows
+        )
 
-    def ack(self, record_id: RecordId) -> None:
-        """Mark a record as taken by the server. Acking it twice is the same as once."""
+    def ack(self, record_id: RecordId, *, acked_s: float | None = None, objected: bool = False) -> None:
+        """Mark a record as taken by the server. Acking it twice is the same as once.
+
+        Args:
+            record_id: which.
+            acked_s: when, in seconds since 1970 by the server's clock; None: now, by this one's.
+            objected: its objection was taken too. One that has not been keeps the record pending.
+        """
         with self.writing() as db:
-            db.execute("UPDATE record SET state = 'acked', error = '' WHERE record_id = ?", (record_id,))
+            if objected:
+                db.execute(
+                    "UPDATE objection SET sent = 1 WHERE record_seq = (SELECT seq FROM record WHERE record_id = ?)",
+                    (record_id,),
+                )
+            acked = db.execute(
+                "UPDATE record SET state = 'acked', error = '', acked_s = ? WHERE record_id = ? AND state != 'acked' "
+                "AND NOT EXISTS (SELECT 1 FROM objection WHERE record_seq = seq AND sent = 0)",
+                (time.time() if acked_s is None else acked_s, record_id),
+            )
+            if acked.rowcount == 0:  # somebody has objected since it was leased: it goes again, at once
+                db.execute("UPDATE record SET due_s = 0 WHERE record_id = ? AND state != 'acked'", (record_id,))
 
     def postpone(self, record_id: RecordId, *, until_s: float, error: str) -> None:
         """Give a lease back after a failure: the record waits until ``until_s``."""
@@ -148,87 +143,44 @@ class Outbox:
         with self.writing() as db:
             db.execute("UPDATE record SET due_s = 0 WHERE state != 'acked' AND due_s != 0")
 
-    def tally(self) -> Tally:
-        """Count the records, from one moment."""
-        with self.reading() as db:
-            rows = db.execute("SELECT state, is_case, COUNT(*) FROM record GROUP BY state, is_case").fetchall()
-            (recorded,) = db.execute("SELECT value FROM fact WHERE name = 'recorded'").fetchone()
-        acked = sum(n for state, _, n in rows if state == "acked")
-        return Tally(
-            recorded=int(recorded),
-            acked=acked,
-            pending=sum(n for _, _, n in rows) - acked,
-            parked=sum(n for state, _, n in rows if state == "parked"),
-            cases=sum(n for _, case, n in rows if case),
-            waiting_cases=sum(n for state, case, n in rows if case and state != "acked"),
-        )
+    def object_to(self, record_id: RecordId, text: str, made_at: str) -> None:
+        """Disagree with a verdict: the record becomes a case, the most urgent one, and goes to the server (again).
 
-    def oldest_waiting(self) -> Record | None:
-        """Return the record that has waited longest for the server; ``None`` where none waits."""
-        with self.reading() as db:
-            row = db.execute("SELECT body FROM record WHERE state != 'acked' ORDER BY seq LIMIT 1").fetchone()
-        return None if row is None else _record(row[0])
-
-    def parked(self, limit: int) -> tuple[Parked, ...]:
-        """Return the records that the server refused for good, the newest first."""
-        with self.reading() as db:
-            rows = db.execute(
-                "SELECT record_id, item_id, error FROM record WHERE state = 'parked' ORDER BY seq DESC LIMIT ?",
-                (limit,),
-            ).fetchall()
-        return tuple(Parked(record_id=record_id, item_id=item_id, why=why) for record_id, item_id, why in rows)
-
-    def drop_oldest(self, remove: Callable[[str], object]) -> int | None:
-        """Let go of the photos of the oldest record that is no case, if it still has any.
-
-        Photos that a case or an open session shares stay. No process can add a case meanwhile: looking, removing and
-        noting it are one write transaction.
+        The same words again change nothing.
 
         Args:
-            remove: deletes the photo with this hash; asked again after a crash, so a missing one must be fine.
+            record_id: which.
+            text: what the person here saw, for the expert.
+            made_at: ISO 8601 in UTC.
 
-        Returns:
-            How many photos went; None if no record has any that may go.
+        Raises:
+            Unsupported: there is no such record, its photos were let go of, somebody has objected in other words, or
+                the server could not keep it.
         """
+        check_objection(Objection(text=text, made_at=made_at))
         with self.writing() as db:
             row = db.execute(
-                "SELECT seq FROM record WHERE is_case = 0 AND photos_dropped = 0 ORDER BY seq LIMIT 1"
+                "SELECT seq, photos_dropped, text FROM record LEFT JOIN objection ON record_seq = seq "
+                "WHERE record_id = ?",
+                (record_id,),
             ).fetchone()
             if row is None:
-                return None
-            hashes = db.execute(
-                "SELECT sha256 FROM photo AS mine WHERE record_seq = ? AND NOT EXISTS (SELECT 1 FROM photo JOIN "
-                "record ON seq = record_seq WHERE photo.sha256 = mine.sha256 AND is_case = 1) "
-                "AND NOT EXISTS (SELECT 1 FROM session_photo WHERE session_photo.sha256 = mine.sha256)",
-                row,
-            ).fetchall()
-            # Removed before it is noted: on a full disk, there is room for the note only then.
-            for (sha256,) in hashes:
-                remove(sha256)
-            db.execute("UPDATE record SET photos_dropped = 1 WHERE seq = ?", row)
-            return len(hashes)
-
-    def remove_unclaimed(self, hashes: Sequence[str], remove: Callable[[str], object]) -> int:
-        """Remove photos that neither a record nor an open session claims; no process can add one meanwhile.
-
-        A record whose photos were dropped claims none.
-
-        Args:
-            hashes: of photos that may be there.
-            remove: deletes the photo with this hash; a missing one must be fine.
-
-        Returns:
-            How many of them nobody claims.
-        """
-        claimed = (
-            "SELECT 1 FROM photo JOIN record ON seq = record_seq WHERE sha256 = ?1 AND photos_dropped = 0 "
-            "UNION ALL SELECT 1 FROM session_photo WHERE sha256 = ?1 LIMIT 1"
-        )
-        with self.writing() as db:
-            unclaimed = [sha256 for sha256 in hashes if db.execute(claimed, (sha256,)).fetchone() is None]
-            for sha256 in unclaimed:
-                remove(sha256)
-        return len(unclaimed)
+                raise Unsupported(f"record {record_id[:12]!r}: there is none of this id at this station")
+            seq, photos_dropped, earlier = row
+            if earlier == text:
+                return
+            if earlier is not None:
+                raise Unsupported(f"record {record_id[:12]}: somebody here has disagreed already, in other words")
+            if photos_dropped:
+                raise Unsupported(
+                    f"record {record_id[:12]}: its photos are no longer here, so no expert could look; scan it again"
+                )
+            db.execute("INSERT INTO objection (record_seq, text, made_at) VALUES (?, ?, ?)", (seq, text, made_at))
+            db.execute(
+                "UPDATE record SET is_case = 1, priority = ?, state = 'pending', attempts = 0, due_s = 0, error = '', "
+                "acked_s = NULL WHERE seq = ?",
+                (OBJECTED, seq),
+            )
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
         """Store what the experts said; one that is there already stays as it is."""
@@ -237,34 +189,6 @@ class Outbox:
                 "INSERT OR IGNORE INTO answer VALUES (?, ?, ?, ?, ?)",
                 [(a.seq, a.record_id, a.item_id, a.outcome, a.resolved_at) for a in answers],
             )
-
-    def answers(self, *, after: int = 0, limit: int = 500) -> tuple[Answer, ...]:
-        """Return the experts' answers after ``after``, oldest first."""
-        with self.reading() as db:
-            rows = db.execute(
-                "SELECT seq, record_id, item_id, outcome, resolved_at FROM answer WHERE seq > ? ORDER BY seq LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        names = ("seq", "record_id", "item_id", "outcome", "resolved_at")
-        return tuple(decode(Answer, dict(zip(names, row, strict=True)), "outbox: answer") for row in rows)
-
-    def last_answer(self) -> int:
-        """Return the highest ``seq`` of all answers, 0 if there is none."""
-        with self.reading() as db:
-            (seq,) = db.execute("SELECT COALESCE(MAX(seq), 0) FROM answer").fetchone()
-        return int(seq)
-
-    def answer_count(self) -> int:
-        """Return how many answers have come."""
-        with self.reading() as db:
-            (count,) = db.execute("SELECT COUNT(*) FROM answer").fetchone()
-        return int(count)
-
-    def add_telemetry(self, body: bytes, made_s: float) -> None:
-        """Store a message about the station itself; only the newest are kept."""
-        with self.writing() as db:
-            db.execute("INSERT INTO telemetry (made_s, body) VALUES (?, ?)", (made_s, body))
-            db.execute("DELETE FROM telemetry WHERE seq <= (SELECT MAX(seq) FROM telemetry) - ?", (_KEPT_TELEMETRY,))
 
     def fact(self, name: str) -> str | None:
         """Return what was last stored under ``name``."""
@@ -286,37 +210,13 @@ class Outbox:
                 (state, until_s, error[:500], record_id),
             )
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Run a transaction that holds the write lock from its start: durable when it ends, or undone."""
-        with self._transaction("BEGIN IMMEDIATE") as db:
-            yield db
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Run a transaction that only reads, all of it from one moment."""
-        with self._transaction("BEGIN") as db:
-            yield db
-
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, _database_errors():
-            self._db.execute(begin)
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # SQLite has rolled back by itself where the disk was full.
-                    self._db.execute("ROLLBACK")
-                raise
-
 
 def insert_record(db: sqlite3.Connection, record: Record) -> bool:
     """Add ``record`` inside ``Outbox.writing``; return False if it was there already, and change nothing then."""
     seq = db.execute(
         "INSERT INTO record (record_id, item_id, is_case, priority, body) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT (record_id) DO NOTHING RETURNING seq",
-        (record.record_id, record.item_id, is_case(record), _priority(record), canonical_json(record)),
+        (record.record_id, record.item_id, is_case(record), priority_of(record), canonical_json(record)),
     ).fetchone()
     if seq is None:
         return False
@@ -326,34 +226,10 @@ def insert_record(db: sqlite3.Connection, record: Record) -> bool:
     return True
 
 
-def _create(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        return  # with the permissions that a person may have given it
-    except OSError as error:
-        raise StationFault(f"outbox: {error.strerror}; check the disk and its permissions") from error
-
-
-def _priority(record: Record) -> int:
-    if record.verdict != "authentic":
-        return 0
-    return 1 if record.audited else 2
-
-
-def _record(body: bytes) -> Record:
-    return decode(Record, parse_json(body, "outbox: record"), "outbox: record")
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise TryLater("outbox: another process holds it for too long; tried for 30 s") from error
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-            raise StationFault("outbox: the disk is full; free some space, scanning goes on by itself") from error
-        raise StationFault(f"outbox: the database says {error}; check the disk and its permissions") from error
-    except sqlite3.DatabaseError as error:
-        raise StationFault(f"outbox: the database says {error}; restore station.db, keep the broken one") from error
+def priority_of(record: Record) -> int:
+    """Return how urgent a record is, as long as nobody objects to it."""
+    if record.verdict == "suspect":
+        return SUSPECT
+    if record.verdict == "uncertain":
+        return UNCERTAIN
+    return AUDITED if record.audited else REST

@@ -6,7 +6,7 @@ import sqlite3
 
 from runtime.contracts.errors import StationFault
 
-STEPS: tuple[tuple[str, ...], ...] = (
+STEPS: tuple[tuple[str, ...], ...] = (  # a released step is never edited
     (
         """CREATE TABLE record (
             seq INTEGER PRIMARY KEY,
@@ -101,6 +101,25 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (session_id, view)
         ) WITHOUT ROWID""",
         "CREATE INDEX session_photo_by_hash ON session_photo (sha256)",
+    ),
+    (
+        "ALTER TABLE record ADD COLUMN acked_s REAL",
+        # 0 was suspect and uncertain, 1 audited, 2 the rest. What was acked before counts as acked now.
+        """UPDATE record SET
+            priority = CASE
+                WHEN priority > 0 THEN priority + 2
+                WHEN instr(CAST(body AS TEXT), '"verdict":"suspect"') > 0 THEN 1
+                ELSE 2
+            END,
+            acked_s = CASE WHEN state = 'acked' THEN CAST(strftime('%s', 'now') AS REAL) END""",
+        "CREATE INDEX record_kept ON record (acked_s) WHERE state = 'acked' AND photos_dropped = 0",
+        """CREATE TABLE objection (
+            record_seq INTEGER PRIMARY KEY REFERENCES record (seq),
+            text TEXT NOT NULL,
+            made_at TEXT NOT NULL,
+            sent INTEGER NOT NULL DEFAULT 0
+        )""",
+        "CREATE TABLE traffic (hour INTEGER PRIMARY KEY, bytes INTEGER NOT NULL)",
     ),
 )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -23,8 +24,10 @@ from edge_agent.pulse import beating
 from runtime.contracts.codec import decode, parse_json
 from runtime.contracts.errors import StationFault, TouchstoneError, TryLater, Unsupported, Untrusted
 from runtime.contracts.records import StationId
+from runtime.contracts.sync import UPLOAD_OFFSET
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 EXCEPTIONS: tuple[tuple[type[Exception], type[TouchstoneError], str], ...] = (
     (httpx.ConnectError, TryLater, "cannot be reached"),
     (httpx.TimeoutException, TryLater, "did not answer in time"),
@@ -46,14 +49,25 @@ T = TypeVar("T")
 
 
 class Refused(TouchstoneError):
-    """A status that is not the one hoped for, with the problem document that explains it."""
+    """A status that is not the one hoped for, with the problem document that explains it.
 
-    def __init__(self, what: str, status: int, problem: Mapping[str, Any], retry_after_s: float) -> None:
+    ``upload_offset`` is where an unfinished upload goes on, if the server says so.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        status: int,
+        problem: Mapping[str, Any],
+        retry_after_s: float,
+        upload_offset: int | None = None,
+    ) -> None:
         reason = problem.get("detail") or problem.get("title") or f"HTTP {status}"
         super().__init__(f"{what}: the server says: {str(reason)[:300]}")
         self.status = status
         self.problem = problem
         self.retry_after_s = retry_after_s
+        self.upload_offset = upload_offset
 
 
 class RefusedForNow(Refused, TryLater):
@@ -80,11 +94,12 @@ STATUSES: Mapping[int, type[Refused]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A whole answer with a 2xx status."""
+    """A whole answer with a 2xx status; ``upload_offset`` is where an unfinished upload goes on, if it says so."""
 
     status: int
     body: bytes
     is_json: bool
+    upload_offset: int | None
 
     def read(self, cls: type[T], what: str) -> T:
         """Decode the body.
@@ -139,7 +154,19 @@ class ServerLink:
         self._closed.set()
         self._client.close()
 
-    def request(self, method: str, path: str, body: bytes = b"", *, content_type: str = "application/json") -> Reply:
+    def server_now_s(self) -> float:
+        """Return the time by the server's clock, as it was last told: seconds since 1970."""
+        return self._now_s() + self.clock_offset_s
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Reply:
         """Send one request and return the whole answer, if its status is 2xx.
 
         Raises:
@@ -148,11 +175,11 @@ class ServerLink:
         """
         offset_s = self.clock_offset_s
         try:
-            return self._once(method, path, body, content_type)
+            return self._once(method, path, body, content_type, headers)
         except Refused as refused:
             if refused.status != 401 or self.clock_offset_s == offset_s:
                 raise
-        return self._once(method, path, body, content_type)  # signed again, by the server's clock
+        return self._once(method, path, body, content_type, headers)  # signed again, by the server's clock
 
     @contextmanager
     def stream(self, method: str, path: str, body: bytes = b"") -> Iterator[Iterator[bytes]]:
@@ -162,24 +189,29 @@ class ServerLink:
             Refused: the status is not 2xx.
             TryLater: the server cannot be reached, or the connection broke; also while iterating.
         """
-        with self._exchange(method, path, body, "application/json") as response:
+        with self._exchange(method, path, body, "application/json", NO_HEADERS) as response:
             yield beating(response.iter_raw())
 
-    def _once(self, method: str, path: str, body: bytes, content_type: str) -> Reply:
-        with self._exchange(method, path, body, content_type) as response:
+    def _once(self, method: str, path: str, body: bytes, content_type: str, more: Mapping[str, str]) -> Reply:
+        with self._exchange(method, path, body, content_type, more) as response:
             return Reply(
-                status=response.status_code, body=_bounded_body(response, path), is_json=_media_type(response) in _JSON
+                status=response.status_code,
+                body=_bounded_body(response, path),
+                is_json=_media_type(response) in _JSON,
+                upload_offset=_upload_offset(response),
             )
 
     @contextmanager
-    def _exchange(self, method: str, path: str, body: bytes, content_type: str) -> Iterator[httpx.Response]:
+    def _exchange(
+        self, method: str, path: str, body: bytes, content_type: str, more: Mapping[str, str]
+    ) -> Iterator[httpx.Response]:
         url = httpx.URL(self.server + path)
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity", **more}
         if self._key is not None and self._station_id is not None:
-            server_now_s = int(self._now_s() + self.clock_offset_s)
-            token = self._key.token(self._station_id, method, url.raw_path.decode("ascii"), body, server_now_s)
+            as_sent = url.raw_path.decode("ascii")
+            token = self._key.token(self._station_id, method, as_sent, body, int(self.server_now_s()))
             headers["Authorization"] = f"Bearer {token}"
-        if method in ("PUT", "POST"):
+        if method in ("PUT", "POST", "PATCH"):
             headers["Content-Type"] = content_type
         content = None
         if body:
@@ -247,7 +279,12 @@ def _refusal(response: httpx.Response, what: str) -> Refused:
         family = STATUSES.get(status, RefusedForGood if 400 <= status < 500 else RefusedForNow)
     retry_after = response.headers.get("Retry-After", "")
     seconds = float(retry_after) if retry_after.isdigit() else 0.0
-    return family(what, status, problem, min(seconds, 3600.0))
+    return family(what, status, problem, min(seconds, 3600.0), _upload_offset(response))
+
+
+def _upload_offset(response: httpx.Response) -> int | None:
+    offset = response.headers.get(UPLOAD_OFFSET, "")
+    return int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 12 else None
 
 
 def _media_type(response: httpx.Response) -> str:

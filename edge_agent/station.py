@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from edge_agent.disk import PhotoBudget
 from edge_agent.features import DEFAULT_MAX_AGE_S, SentAhead, features_of
 from edge_agent.identity import Identity
 from edge_agent.intake import Checked, Intake, check
@@ -102,6 +103,7 @@ class Station:
         outbox: Outbox,
         photos: ContentFolder,
         min_free_bytes: int,
+        budget: PhotoBudget | None = None,
         features_max_age_s: float = DEFAULT_MAX_AGE_S,
         metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -109,7 +111,7 @@ class Station:
         self._identity = identity
         self._outbox = outbox
         self._features_max_age_s = features_max_age_s
-        self._intake = Intake(outbox, photos, min_free_bytes)
+        self._intake = Intake(outbox, photos, min_free_bytes, budget)
         self._metrics = metrics or Metrics()
         self._now = now
         self._cores = ThreadPoolExecutor(core_count(), "scan")

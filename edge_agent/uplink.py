@@ -1,7 +1,8 @@
 """Brings records to the server and the experts' answers back. Never deletes: a record leaves by the server's word only.
 
-A case's photos go first, by content hash, then its record. Nothing that comes back is believed but the answer to the
-record itself: a box in between that says 200 to everything gets no ack, and a lost answer only means sending again.
+A case's photos go first, by content hash, then its record, then what a person here objected. Nothing that comes back
+is believed but the answer to the record itself: a box in between that says 200 to everything gets no ack, and a lost
+answer only means sending again.
 """
 
 from __future__ import annotations
@@ -9,23 +10,28 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_agent.back_off import back_off_s
+from edge_agent.bandwidth import Bandwidth
 from edge_agent.journal import note
+from edge_agent.meter import Meter
 from edge_agent.metrics import ACKED, PARKED, UPLOAD, Metrics
-from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, Leased, Outbox
+from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, UNCERTAIN, Leased, Outbox
+from edge_agent.outbox_traffic import Telemetry
+from edge_agent.photo_upload import PhotoUpload
 from edge_agent.server_link import Refused, RefusedForGood, ServerLink
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
-from runtime.contracts.records import Record, is_case
+from runtime.contracts.records import is_case
 from runtime.contracts.sync import Answer, Answers, StationReport
 
 LEASE_S = 900.0
 PARKED_FOR_S = 86_400.0
 REPORT_EVERY_S = 60.0
+PIECE_BYTES = 1024 * 1024
 _BATCH = 32
 _FAILURES_UNTIL_STOP = 3
 _MAX_SEQ = 2**53
@@ -51,16 +57,21 @@ class Uplink:
         link: ServerLink,
         stopping: threading.Event,
         metrics: Metrics | None = None,
+        meter: Meter | None = None,
+        piece_bytes: int = PIECE_BYTES,
         seed: int | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
-        self._photos = photos
         self._link = link
         self._stopping = stopping
         self._metrics = metrics or Metrics()
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self._now_s = now_s
+        self._meter = meter or Meter(outbox, Bandwidth())
+        self._upload = PhotoUpload(
+            photos=photos, link=link, meter=self._meter, piece_bytes=piece_bytes, stopping=stopping
+        )
         self._reported: StationReport | None = None
         self._reported_at_s = -REPORT_EVERY_S
 
@@ -71,16 +82,19 @@ class Uplink:
             TryLater: the server is down or not itself; everything unsent is due again after a pause.
             StationFault: the server does not let this station in.
         """
-        batch = self._outbox.lease(now_s=self._now_s(), lease_s=LEASE_S, limit=_BATCH)
+        photos_up_to = self._meter.photos_up_to()
+        batch = self._outbox.lease(now_s=self._now_s(), lease_s=LEASE_S, limit=_BATCH, photos_up_to=photos_up_to)
         acked = parked = failures = 0
         failure: TryLater | StationFault | None = None
+        photos_wait = False
         for leased in batch:
-            if self._stopping.is_set() or failures >= _FAILURES_UNTIL_STOP or isinstance(failure, StationFault):
+            gone = self._stopping.is_set() or failures >= _FAILURES_UNTIL_STOP or isinstance(failure, StationFault)
+            if gone or (photos_wait and _photos_of(leased)):
                 self._outbox.give_back(leased.record.record_id)
                 continue
             started_ns = time.monotonic_ns()
             try:
-                self._send(leased.record)
+                sent = self._send(leased)
             except (TryLater, StationFault) as error:
                 # One record may be the server's trouble; no answer at all is trouble for every record.
                 failure, failures = error, failures + (1 if isinstance(error, Refused) else _FAILURES_UNTIL_STOP)
@@ -89,14 +103,46 @@ class Uplink:
                 parked += 1
                 self._park(leased, error)
             else:
-                acked, failures = acked + 1, 0
-                self._outbox.ack(leased.record.record_id)
-                self._metrics.count(ACKED)
-                self._metrics.observe(UPLOAD, (time.monotonic_ns() - started_ns) // 1000)
-                note("acked", record_id=leased.record.record_id[:12], item_id=leased.record.item_id)
+                failures = 0
+                if sent:
+                    acked += 1
+                    self._ack(leased)
+                    self._metrics.count(ACKED)
+                    self._metrics.observe(UPLOAD, (time.monotonic_ns() - started_ns) // 1000)
+                else:
+                    photos_wait = True
+                    self._outbox.give_back(leased.record.record_id)
         if failure is not None:
             raise failure
         return Pushed(acked=acked, parked=parked, more=len(batch) == _BATCH)
+
+    def tell(self) -> bool:
+        """Send telemetry, when no record is due; tell whether there is more. What the server will not have is dropped.
+
+        Raises:
+            TryLater: the server is down; what it has not taken stays.
+            StationFault: the server does not let this station in.
+        """
+        batch = self._outbox.telemetry(_BATCH)
+        done: list[int] = []
+        try:
+            for one in batch:
+                if self._stopping.is_set() or not self._meter.take(len(one.body), urgent=False, whole=True):
+                    break
+                self._tell(one)
+                done.append(one.seq)
+        finally:
+            if done:
+                self._outbox.remove_telemetry(done)
+        return len(done) == _BATCH
+
+    def _tell(self, one: Telemetry) -> None:
+        try:
+            self._link.request("PUT", f"/v1/station/heartbeats/{one.seq}", one.body)
+        except Refused as refused:
+            if refused.status != 404 and not isinstance(refused, RefusedForGood):
+                raise
+            note("telemetry_dropped", seq=one.seq, why=str(refused), http=refused.status)
 
     def pull(self) -> int:
         """Fetch the experts' new answers; return how many came.
@@ -131,46 +177,43 @@ class Uplink:
         if known[CLOCK_FACT] != facts[CLOCK_FACT] or known[ERROR_FACT] != facts[ERROR_FACT] or contact_age_s > 30:
             self._outbox.set_facts(facts)  # not at each pass: an idle station should leave its disk alone
 
-    def _send(self, record: Record) -> None:
-        hashes = sorted({score.photo for score in record.views}) if is_case(record) else []
-        for sha256 in hashes:
-            if not self._is_there(sha256):
-                self._put_photo(sha256)
+    def _send(self, leased: Leased) -> bool:
+        """Send one record with all that belongs to it; False: its photos must wait."""
+        record, objection = leased.record, leased.objection
+        path = f"/v1/records/{record.record_id}"
+        photos, urgent = _photos_of(leased), leased.priority <= UNCERTAIN
+        if not all(self._upload.send(sha256, urgent=urgent) for sha256 in photos):
+            return False
+        if not self._put(path, canonical_json(record), record.record_id, photos, urgent):
+            return False
+        return objection is None or self._put(
+            f"{path}/objection", canonical_json(objection), record.record_id, photos, urgent
+        )
+
+    def _put(self, path: str, body: bytes, id_: str, photos: Sequence[str], urgent: bool) -> bool:
+        """Put what needs photos; those that the server misses after all are sent then, and it once more."""
         try:
-            self._put_record(record)
+            self._put_once(path, body, id_)
         except Refused as refused:
             missing = refused.problem.get("missing")
             if refused.status != 409 or not isinstance(missing, list):
                 raise
-            for sha256 in hashes:
-                if sha256 in missing:
-                    self._put_photo(sha256)
-            self._put_record(record)
-
-    def _is_there(self, sha256: str) -> bool:
-        try:
-            self._link.request("HEAD", f"/v1/photos/{sha256}")
-        except Refused as refused:  # an answer to HEAD has no body, so no problem document
-            if refused.status == 404:
+            again = (sha256 for sha256 in photos if sha256 in missing)
+            if not all(self._upload.send(sha256, urgent=urgent, even_if_there=True) for sha256 in again):
                 return False
-            raise
+            self._put_once(path, body, id_)
         return True
 
-    def _put_photo(self, sha256: str) -> None:
-        try:
-            data = self._photos.read(sha256)
-        except OSError as error:
-            raise Untrusted(
-                f"photo {sha256[:12]}: cannot be read ({error.strerror}); restore it from a copy, the case waits"
-            ) from error
-        self._link.request("PUT", f"/v1/photos/{sha256}", data, content_type="application/octet-stream")
-
-    def _put_record(self, record: Record) -> None:
-        path = f"/v1/records/{record.record_id}"
+    def _put_once(self, path: str, body: bytes, id_: str) -> None:
         what = f"PUT {path}"
-        stored = self._link.request("PUT", path, canonical_json(record)).data(what)
-        if not isinstance(stored, dict) or stored.get("id") != record.record_id:
-            raise TryLater(f"{what}: expected the server's word that it stored this record; will send it again")
+        stored = self._link.request("PUT", path, body).data(what)
+        if not isinstance(stored, dict) or stored.get("id") != id_:
+            raise TryLater(f"{what}: expected the server's word that it stored this; will send it again")
+
+    def _ack(self, leased: Leased) -> None:
+        record, objected = leased.record, leased.objection is not None
+        self._outbox.ack(record.record_id, acked_s=self._link.server_now_s(), objected=objected)
+        note("acked", record_id=record.record_id[:12], item_id=record.item_id)
 
     def _postpone(self, leased: Leased, error: TryLater | StationFault) -> None:
         wait_s = back_off_s(leased.attempts, self._random)
@@ -185,6 +228,13 @@ class Uplink:
         note(
             "parked", record_id=leased.record.record_id[:12], item_id=leased.record.item_id, why=str(error), http=status
         )
+
+
+def _photos_of(leased: Leased) -> tuple[str, ...]:
+    """Return the photos that go before this record: those of a case, in a fixed order."""
+    if not is_case(leased.record) and leased.objection is None:
+        return ()
+    return tuple(sorted({score.photo for score in leased.record.views}))
 
 
 def _check_answers(answers: tuple[Answer, ...], after: int) -> None:

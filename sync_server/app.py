@@ -17,6 +17,7 @@ from sync_server.blobs import Blobs
 from sync_server.schema import utc_now
 from sync_server.settings import Settings
 from sync_server.store import Store
+from sync_server.uploads import KEPT_S, Uploads
 from sync_server.web import docs, pages
 
 TITLE = "Touchstone"
@@ -38,6 +39,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     services = build_services(settings, now)
     services.store.migrate()
     services.blobs.sweep(services.now().timestamp() - UNFINISHED_S)
+    services.uploads.sweep(services.now().timestamp() - KEPT_S)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +70,8 @@ def build_services(settings: Settings, now: Callable[[], datetime] = utc_now) ->
     except OSError as error:
         raise StationFault(f"{settings.home}: cannot be used ({error}); restore it from a copy") from error
     store = Store(settings.database)
-    return Services(settings=settings, store=store, blobs=blobs, audit_secret=secret, now=now)
+    uploads = Uploads(blobs)
+    return Services(settings=settings, store=store, blobs=blobs, uploads=uploads, audit_secret=secret, now=now)
 
 
 def _healthz() -> dict[str, str]:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, select
 
 from runtime.contracts.errors import Unsupported
+from runtime.contracts.export import Export, export_claims
 from runtime.contracts.records import StationId, check_name
 from runtime.contracts.sync import TOKEN_LIFETIME_S, request_claims
 from sync_server.refusals import ClockOff, Conflict, Forbidden, Unauthenticated
@@ -103,6 +104,35 @@ def station_of(connection: Connection, token: str, request: SignedRequest, now: 
         Forbidden: it is signed by a device that another one has replaced.
         Unauthenticated: it is not signed by an enrolled station, or was signed for another request.
     """
+    station_id, claims, issued_s = _signed_by_station(connection, token)
+    expected = request_claims(station_id, request.method, request.path, request.body_sha256, issued_s)
+    if dict(claims) != expected:
+        wrong = sorted(ascii(name) for name in {*claims, *expected} if claims.get(name) != expected.get(name))
+        raise Unauthenticated(f"station token: it was signed for another request ({', '.join(wrong)} differ)")
+    age_s = now.timestamp() - issued_s
+    if not -CLOCK_LEEWAY_S <= age_s <= TOKEN_LIFETIME_S + CLOCK_LEEWAY_S:
+        raise ClockOff(f"station token: its time is {age_s:.0f} s behind the server's; correct by this answer's Date")
+    return station_id
+
+
+def check_export(connection: Connection, export: Export) -> StationId:
+    """Return which station signed an export.
+
+    Raises:
+        Unauthenticated: it is not signed by an enrolled station, or its listing was changed afterwards.
+    """
+    station_id, claims, issued_s = _signed_by_station(connection, export.signature)
+    if dict(claims) != export_claims(export.listing, issued_s) or station_id != export.listing.station_id:
+        raise Unauthenticated("export: its listing is not the one that the station signed; export it again")
+    return station_id
+
+
+def audit_key(secret: bytes, station_id: StationId) -> str:
+    """Derive a station's key of the audit lottery, in hex; the same each time."""
+    return hmac.digest(secret, b"audit-key:" + station_id.encode(), "sha256").hex()
+
+
+def _signed_by_station(connection: Connection, token: str) -> tuple[StationId, Mapping[str, Any], int]:
     station_id = _issuer(token)
     key = connection.execute(select(STATIONS.c.public_key).where(STATIONS.c.id == station_id)).scalar_one_or_none()
     if key is None:
@@ -115,19 +145,7 @@ def station_of(connection: Connection, token: str, request: SignedRequest, now: 
     issued_s = claims.get("iat")
     if type(issued_s) is not int or abs(issued_s) > MAX_SECONDS:
         raise Unauthenticated("station token: iat must be whole seconds since 1970")
-    expected = request_claims(station_id, request.method, request.path, request.body_sha256, issued_s)
-    if dict(claims) != expected:
-        wrong = sorted(ascii(name) for name in {*claims, *expected} if claims.get(name) != expected.get(name))
-        raise Unauthenticated(f"station token: it was signed for another request ({', '.join(wrong)} differ)")
-    age_s = now.timestamp() - issued_s
-    if not -CLOCK_LEEWAY_S <= age_s <= TOKEN_LIFETIME_S + CLOCK_LEEWAY_S:
-        raise ClockOff(f"station token: its time is {age_s:.0f} s behind the server's; correct by this answer's Date")
-    return station_id
-
-
-def audit_key(secret: bytes, station_id: StationId) -> str:
-    """Derive a station's key of the audit lottery, in hex; the same each time."""
-    return hmac.digest(secret, b"audit-key:" + station_id.encode(), "sha256").hex()
+    return station_id, claims, issued_s
 
 
 def _issuer(token: str) -> StationId:

@@ -31,7 +31,7 @@ class BlobWriter:
         self.size = 0
         self.head = b""
         """The first bytes, for telling what kind of file it is."""
-        with _disk_errors():
+        with disk_errors():
             make_folder(target.parent)
             self._temp = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
             self._file = self._temp.open("xb")
@@ -48,7 +48,7 @@ class BlobWriter:
         self.head = (self.head + chunk)[:16] if len(self.head) < 16 else self.head
         self.size += len(chunk)
         self._digest.update(chunk)
-        with _disk_errors():
+        with disk_errors():
             self._file.write(chunk)
 
     def commit(self) -> None:
@@ -63,7 +63,7 @@ class BlobWriter:
                 f"file {self._sha256[:12]}: expected bytes of this SHA-256, got {self._digest.hexdigest()[:12]} "
                 f"({self.size} bytes); they changed on the way or on disk"
             )
-        with _disk_errors():
+        with disk_errors():
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -107,7 +107,12 @@ class Blobs(ContentFolder):
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
+    """Translate what the disk says.
+
+    Raises:
+        StationFault: it refused.
+    """
     try:
         yield
     except OSError as error:

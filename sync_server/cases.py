@@ -17,11 +17,11 @@ from runtime.contracts.codec import decode, parse_json
 from runtime.contracts.durable import check_hash
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import ItemId, Label, Prediction, Record, RecordId, StationId, check_name
-from runtime.contracts.sync import Answer, Answers
+from runtime.contracts.sync import Answer, Answers, Objection
 from sync_server.auth import Person
 from sync_server.consensus import outcome_of
 from sync_server.refusals import Conflict, NotFound
-from sync_server.schema import CASES, LABELS, RECORDS, STATIONS, stamp
+from sync_server.schema import CASES, LABELS, OBJECTIONS, RECORDS, STATIONS, stamp
 from sync_server.store import insert_new
 
 CaseState = Literal["open", "resolved"]
@@ -66,13 +66,15 @@ class CaseDetail:
 
     It is ``blind`` for whoever may label it, until it is settled: the record's verdict reads ``uncertain``; its
     reasons, prediction, logits, timings, which scan it repeats and whether it was audited are blanked; ``labels`` holds
-    only the asker's own.
+    only the asker's own. What a person at the station objected
+    is shown all the same: it is what they saw, for the expert to look at.
     """
 
     case: CaseSummary
     record: Record
     blind: bool
     labels: tuple[LabelGiven, ...]
+    objection: Objection | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,19 @@ def show_case(connection: Connection, person: Person, record_id: str) -> CaseDet
         if not blind or label.person == person.name
     )
     record = read_record(row.body)
-    return CaseDetail(case=summary, record=blinded(record) if blind else record, blind=blind, labels=labels)
+    return CaseDetail(
+        case=summary,
+        record=blinded(record) if blind else record,
+        blind=blind,
+        labels=labels,
+        objection=find_objection(connection, record_id),
+    )
+
+
+def find_objection(connection: Connection, record_id: str) -> Objection | None:
+    """Return what a person at the station objected to a record, if anybody did."""
+    row = connection.execute(select(OBJECTIONS).where(OBJECTIONS.c.record_id == record_id)).one_or_none()
+    return None if row is None else Objection(text=row.text, made_at=row.made_at)
 
 
 def may_label(person: Person) -> bool:

@@ -20,6 +20,7 @@ from sync_server.app import build_services, create_app
 from sync_server.auth import ROLES, add_person
 from sync_server.datasets import freeze, write_snapshot
 from sync_server.devices import issue_code
+from sync_server.export_intake import import_export
 from sync_server.features import in_parts, load_features, read_lines
 from sync_server.founding import FIRST_ADMIN, found_server
 from sync_server.publishing import publish
@@ -93,6 +94,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     published = commands.add_parser("publish", parents=[bundle, home], help="publish a signed bundle to the fleet")
     published.set_defaults(command=_publish)
+
+    imported = commands.add_parser(
+        "import", parents=[home], help="take in what 'touchstone-agent outbox export' wrote; doing it again is safe"
+    )
+    imported.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that the station wrote")
+    imported.set_defaults(command=_import)
 
     snapshot = commands.add_parser("snapshot", parents=[home], help="write what the experts agreed on as a dataset")
     snapshot.add_argument("--out", type=Path, required=True, help="an empty or new folder")
@@ -175,6 +182,17 @@ def _publish(arguments: argparse.Namespace) -> None:
         )
     else:
         print(f"already published: {target_path(done.release.info)}; nothing changed")
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    with _services(arguments.home) as services:
+        taken = import_export(services, arguments.folder, Progress("files"))
+    for what, count in (("records", taken.records), ("photos", taken.photos), ("objections", taken.objections)):
+        print(f"{what}: {count.new} new, {count.known} known here already")
+    print(f"of {taken.station_id}: {len(taken.refused)} refused")
+    for line in taken.refused:
+        print(f"  {line}", file=sys.stderr)
+    return 1 if taken.refused else 0
 
 
 def _snapshot(arguments: argparse.Namespace) -> None:

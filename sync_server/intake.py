@@ -1,6 +1,7 @@
-"""Taking in photos and records. Everything is idempotent: by content hash, and by record id.
+"""Taking in photos and records, over the network or from a folder.
 
-A case is taken only when all of its photos are here, so a case that a reviewer opens is never half a case.
+Everything is idempotent: by content hash, and by record id. A case is taken only when all of its photos are here, so a
+case that a reviewer opens is never half a case.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import ContentFolder, check_hash
 from runtime.contracts.errors import Untrusted
 from runtime.contracts.records import Record, StationId, check_name, is_case
+from sync_server.blobs import BlobWriter
+from sync_server.cases import read_record
 from sync_server.refusals import Conflict, Forbidden, PhotosMissing
 from sync_server.schema import CASES, PHOTOS, RECORDS, STATIONS, stamp
-from sync_server.store import insert_new
+from sync_server.store import Store, insert_new
 
 MediaType = Literal["image/jpeg", "image/png", "image/webp"]
 EXTENSIONS: dict[str, str] = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
@@ -45,6 +48,19 @@ def sniff(head: bytes) -> MediaType:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     raise Untrusted(f"photo: expected JPEG, PNG or WebP, got bytes that begin with {head[:8].hex()}")
+
+
+def keep_photo(store: Store, writer: BlobWriter, sha256: str) -> bool:
+    """Make a photo whose bytes are all written durable and known; tell whether it was new.
+
+    Raises:
+        Untrusted: it is no photo, or has another hash.
+        StationFault: the disk refuses.
+    """
+    media_type = sniff(writer.head)
+    writer.commit()
+    with store.write() as connection:
+        return note_photo(connection, Photo(sha256=sha256, size=writer.size, media_type=media_type))
 
 
 def note_photo(connection: Connection, photo: Photo) -> bool:
@@ -83,8 +99,10 @@ def check_record(record: Record, record_id: str, caller: StationId) -> None:
 def take_record(connection: Connection, record: Record, blobs: ContentFolder, now: datetime) -> bool:
     """Store a checked record, and its case if it is one; tell whether it was new.
 
+    An agent that knows newer fields encodes an older record in other bytes; it is the same record all the same.
+
     Raises:
-        Conflict: another body is stored under this id.
+        Conflict: another record is stored under this id.
         PhotosMissing: it is a case, and some of its photos are not here.
     """
     body = canonical_json(record).decode()
@@ -99,20 +117,30 @@ def take_record(connection: Connection, record: Record, blobs: ContentFolder, no
     }
     stored = connection.execute(select(RECORDS.c.body).where(RECORDS.c.record_id == record.record_id)).scalar()
     if stored is None and is_case(record):
-        _check_photos(connection, record, blobs)
+        check_photos(connection, record, blobs)
     if stored is None and insert_new(connection, RECORDS, row):
         if is_case(record):
-            case = {"record_id": record.record_id, "station_id": record.station_id, "state": "open"}
-            connection.execute(CASES.insert().values(case | {"opened_at": stamp(now)}))
+            open_case(connection, record, now)
         connection.execute(update(STATIONS).where(STATIONS.c.id == record.station_id).values(last_seen=stamp(now)))
         return True
     stored = connection.execute(select(RECORDS.c.body).where(RECORDS.c.record_id == record.record_id)).scalar_one()
-    if stored != body:
-        raise Conflict(f"record {record.record_id[:12]}: another body is stored under this id; it was not replaced")
+    if read_record(stored) != record:
+        raise Conflict(f"record {record.record_id[:12]}: another record is stored under this id; it was not replaced")
     return False
 
 
-def _check_photos(connection: Connection, record: Record, blobs: ContentFolder) -> None:
+def open_case(connection: Connection, record: Record, now: datetime) -> bool:
+    """Open a case for a stored record unless it has one; tell whether it is new."""
+    case = {"record_id": record.record_id, "station_id": record.station_id, "state": "open", "opened_at": stamp(now)}
+    return insert_new(connection, CASES, case)
+
+
+def check_photos(connection: Connection, record: Record, blobs: ContentFolder) -> None:
+    """Check that an expert could look at a record.
+
+    Raises:
+        PhotosMissing: some of its photos are not here.
+    """
     wanted = sorted({view.photo for view in record.views})
     noted = set(connection.execute(select(PHOTOS.c.sha256).where(PHOTOS.c.sha256.in_(wanted))).scalars())
     missing = tuple(photo for photo in wanted if photo not in noted or photo not in blobs)

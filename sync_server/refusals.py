@@ -3,9 +3,10 @@
 ::
 
     Untrusted                 Unsupported            TryLater
-    ├── Unauthenticated 401   ├── NotFound 404       └── PhotosMissing 409
-    │   └── ClockOff          └── Conflict 409
-    └── Forbidden 403
+    ├── Unauthenticated 401   ├── NotFound 404       ├── PhotosMissing 409
+    │   └── ClockOff          └── Conflict 409       └── WrongOffset 409
+    ├── Forbidden 403
+    └── UploadSpoilt 400
 
 ``sync_server.api.problems`` holds the one table from class to HTTP status.
 """
@@ -41,3 +42,17 @@ class PhotosMissing(TryLater):
     def __init__(self, missing: tuple[str, ...]) -> None:
         super().__init__(f"record: {len(missing)} of its photos are not here yet; upload them, then send it again")
         self.missing = missing
+
+
+class WrongOffset(TryLater):
+    """An upload goes on elsewhere: at ``offset``."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"photo: {offset} of its bytes are here; send what follows them")
+        self.offset = offset
+
+
+class UploadSpoilt(Untrusted):
+    """The whole of an upload is not what was promised; none of it is kept."""
+
+    offset = 0

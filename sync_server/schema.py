@@ -121,6 +121,15 @@ LABELS = Table(
     Column("at", String(32), nullable=False),
 )
 
+OBJECTIONS = Table(
+    "objections",
+    METADATA,
+    Column("record_id", ForeignKey("records.record_id"), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("made_at", String(32), nullable=False),
+    Column("received_at", String(32), nullable=False),
+)
+
 RELEASES = Table(
     "releases",
     METADATA,

@@ -6,16 +6,18 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from edge_agent.config import read_config
+from edge_agent.config import Config, read_config
 from edge_agent.features import held
 from edge_agent.home import Home
 from edge_agent.identity import require_identity
-from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, Outbox
+from edge_agent.meter import Meter
+from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, REST, UNCERTAIN, Outbox
 from edge_agent.release_book import Proved, ReleaseBook
 from runtime.contracts.codec import encode
+from runtime.contracts.durable import ContentFolder
 
 
 def main(home: Home, arguments: argparse.Namespace) -> int:
@@ -31,6 +33,7 @@ def main(home: Home, arguments: argparse.Namespace) -> int:
             "server": config.server or identity.server,
             **_releases(ReleaseBook(outbox)),
             "outbox": encode(outbox.tally()),
+            "photos_wait": _photos_wait(outbox, home, config),
             **_contact(outbox),
             "features": encode(held(outbox)),
             "answers_received": outbox.answer_count(),
@@ -68,6 +71,20 @@ def _variants(book: ReleaseBook, running: Proved | None) -> dict[str, Any]:
     }
 
 
+def _photos_wait(outbox: Outbox, home: Home, config: Config) -> dict[str, Any] | None:
+    """Tell which photos the bandwidth holds back, and until when; None if it holds back none."""
+    meter = Meter(outbox, config.bandwidth)
+    up_to = meter.photos_up_to()
+    if up_to == REST:
+        return None
+    hashes = outbox.unsent_photos(audited_only=up_to == UNCERTAIN)
+    photos = ContentFolder(home.photos)
+    sizes = [photos.path(sha256).stat().st_size for sha256 in hashes if sha256 in photos]
+    wait_s = meter.allowance(urgent=up_to != UNCERTAIN).look_again_s
+    until = datetime.now(UTC) + timedelta(seconds=wait_s)
+    return {"until": until.isoformat(timespec="seconds"), "photos": len(sizes), "bytes": sum(sizes)} if sizes else None
+
+
 def _contact(outbox: Outbox) -> dict[str, Any]:
     contact = outbox.fact(CONTACT_FACT)
     return {
@@ -90,6 +107,7 @@ def _shown(state: dict[str, Any]) -> str:
         *_shown_variants(state),
         f"outbox    {tally['recorded']} recorded = {tally['acked']} acked + {tally['pending']} pending"
         f" ({tally['parked']} parked); {tally['cases']} cases, {tally['waiting_cases']} of them waiting",
+        *_shown_wait(state["photos_wait"]),
         f"contact   {state['last_contact'] or 'never'}; clock offset {state['clock_offset_s']:+.0f} s",
     ]
     if state["last_error"]:
@@ -101,6 +119,13 @@ def _shown(state: dict[str, Any]) -> str:
     lines.append(f"answers   {state['answers_received']}")
     lines += [f"  {answer['item_id']}: {answer['outcome']} ({answer['resolved_at']})" for answer in state["answers"]]
     return "\n".join(lines) + "\n"
+
+
+def _shown_wait(wait: dict[str, Any] | None) -> Iterator[str]:
+    if wait is not None:
+        until = datetime.fromisoformat(wait["until"])
+        photos = f"{wait['photos']} photo{'' if wait['photos'] == 1 else 's'}"
+        yield f"  waits for {until.astimezone():%H:%M}: {photos}, {wait['bytes'] / 1e6:.0f} MB"
 
 
 def _shown_variants(state: dict[str, Any]) -> Iterator[str]:

@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Literal
 
 from edge_agent.agent import Parts
-from edge_agent.desk.ledger import Ledger, OwnLedger
+from edge_agent.desk.ledger import Ledger
 from edge_agent.metrics import prometheus_text
-from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import RecordId
 
 DEFER_FACT = "update_deferred_until"
@@ -27,12 +26,12 @@ class UpdateState:
 
 def ledger_of(parts: Parts) -> Ledger:
     """Return what the desk reads records from."""
-    return OwnLedger(parts.outbox)
+    return parts.outbox
 
 
 def is_objected(parts: Parts, record_id: RecordId) -> bool:
     """Tell whether a person here has disagreed with a record's verdict."""
-    return False
+    return parts.outbox.is_objected(record_id)
 
 
 def object_to(parts: Parts, record_id: RecordId, text: str, made_at: str) -> None:
@@ -41,7 +40,7 @@ def object_to(parts: Parts, record_id: RecordId, text: str, made_at: str) -> Non
     Raises:
         Unsupported: ``text`` cannot be used, or somebody has objected in other words.
     """
-    raise Unsupported(f"record {record_id[:12]}: this agent cannot send objections yet; scan the item again")
+    parts.outbox.object_to(record_id, text, made_at)
 
 
 def update_state(parts: Parts, now: datetime) -> UpdateState:

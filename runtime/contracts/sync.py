@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from runtime.contracts.errors import Unsupported
@@ -17,13 +18,25 @@ from runtime.contracts.records import BundleId, ItemId, Label, ModelRef, Record,
 TOKEN_AUDIENCE = "touchstone-sync"  # noqa: S105 - a name, not a secret
 TOKEN_LIFETIME_S = 60
 MAX_PHOTO_BYTES = 64 * 1024 * 1024
+MAX_CHUNK_BYTES = 8 * 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024
 MAX_FEATURES_PAGE = 200
 MAX_LISTING_BYTES = 16 * 1024
 """Of one item's features as canonical JSON, so that a page stays below what a station reads of one answer."""
 MAX_HEARTBEAT_BYTES = 16 * 1024
 SCORE_BINS = 20
+MAX_OBJECTION_CHARS = 2000
+UPLOAD_OFFSET = "Upload-Offset"
+"""Header of a photo's resumable upload: how many of its bytes are there; of ``PATCH``, where its body begins.
 
+After tus 1.0 (https://tus.io/protocols/resumable-upload) and draft-ietf-httpbis-resumable-upload; but a photo's address
+is its hash, so nothing needs creating, and an unfinished one answers ``HEAD`` with 404, as agents that know of no
+offsets expect.
+"""
+UPLOAD_LENGTH = "Upload-Length"
+"""Header of ``PATCH``: the size of the whole photo in bytes."""
+
+_NOT_TEXT = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
 _CODE = re.compile(r"([A-Z2-7]{16})-([0-9a-f]{32})")
 
 
@@ -89,6 +102,17 @@ class FeaturesAhead:
     """``GET /v1/station/features?after=SEQ&limit=N``: what was loaded since, oldest first; no more than asked for."""
 
     features: tuple[ListingFeatures, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """``PUT /v1/records/{record_id}/objection``: a person at the station disagrees with the record's verdict.
+
+    ``text`` is for the expert; ``made_at`` is ISO 8601 in UTC. The record comes before it, and so do its photos.
+    """
+
+    text: str
+    made_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +188,27 @@ class ReleaseInfo:
     name: str
     release: int
     floor: int
+
+
+def check_objection(objection: Objection) -> Objection:
+    """Return ``objection`` if both ends can keep it.
+
+    Raises:
+        Unsupported: its text is empty, too long, or has control characters other than the line feed; or its time is
+            no time.
+    """
+    text = objection.text
+    if not text.strip() or len(text) > MAX_OBJECTION_CHARS or _NOT_TEXT.search(text):
+        raise Unsupported(
+            f"objection: expected 1 to {MAX_OBJECTION_CHARS} characters of text, got {len(text)}; say in a few words "
+            "what you saw"
+        )
+    try:
+        if len(objection.made_at) <= 32 and datetime.fromisoformat(objection.made_at).tzinfo is not None:
+            return objection
+    except ValueError:
+        pass
+    raise Unsupported(f"objection: made_at: expected ISO 8601 in UTC, got {objection.made_at[:40]!a}")
 
 
 def target_path(release: ReleaseInfo) -> str:

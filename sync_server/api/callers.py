@@ -10,14 +10,17 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from runtime.contracts.durable import sha256_hex
+from runtime.contracts.errors import TryLater
 from runtime.contracts.records import StationId
 from sync_server.auth import Person, SignedRequest, person_of, station_of
 from sync_server.blobs import Blobs
 from sync_server.refusals import Unauthenticated
 from sync_server.settings import Settings
 from sync_server.store import Store
+from sync_server.uploads import Uploads
 
 TOKEN_COOKIE = "touchstone_token"  # noqa: S105 - a name, not a secret
 _PERSON_SCHEME = HTTPBearer(auto_error=False, scheme_name="person", description="A token of 'touchstone-server person'")
@@ -31,6 +34,7 @@ class Services:
     settings: Settings
     store: Store
     blobs: Blobs
+    uploads: Uploads
     audit_secret: bytes
     now: Callable[[], datetime]
 
@@ -74,7 +78,10 @@ async def _device(request: Request, _: Annotated[object, Depends(_DEVICE_SCHEME)
     if token is None:
         raise Unauthenticated("station token: send 'Authorization: Bearer JWT'")
     photo = request.path_params.get("sha256") if request.method == "PUT" else None
-    body_sha256 = photo if isinstance(photo, str) else sha256_hex(await request.body())
+    try:
+        body_sha256 = photo if isinstance(photo, str) else sha256_hex(await request.body())
+    except ClientDisconnect as error:
+        raise TryLater("body: the connection broke before its last byte; send it again") from error
     signed = SignedRequest(method=request.method, path=raw_path(request), body_sha256=body_sha256)
     services = services_of(request)
 

@@ -6,7 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime.contracts.sync import MAX_HEARTBEAT_BYTES, MAX_PHOTO_BYTES, MAX_RECORD_BYTES
+from runtime.contracts.sync import MAX_CHUNK_BYTES, MAX_HEARTBEAT_BYTES, MAX_PHOTO_BYTES, MAX_RECORD_BYTES
 from sync_server.api.problems import problem
 
 PAGE_POLICY = (
@@ -33,6 +33,8 @@ class Limits:
             await self._app(scope, receive, send)
             return
         limit = next((most for path, most in _MOST if scope["path"].startswith(path)), MAX_RECORD_BYTES)
+        if scope["method"] == "PATCH":
+            limit = min(limit, MAX_CHUNK_BYTES)
         answer = _with_headers(send, "no-cache" if scope["path"].startswith("/static") else "no-store")
         if _declared(scope) > limit:
             await problem(413, "too-large", "Too large", _message(limit))(scope, receive, answer)

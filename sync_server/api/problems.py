@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runtime.contracts.errors import StationFault, TouchstoneError, TryLater, Unsupported, Untrusted
+from runtime.contracts.sync import UPLOAD_OFFSET
 from sync_server.refusals import (
     ClockOff,
     Conflict,
@@ -22,6 +23,8 @@ from sync_server.refusals import (
     NotFound,
     PhotosMissing,
     Unauthenticated,
+    UploadSpoilt,
+    WrongOffset,
 )
 
 RETRY_AFTER_S = 5
@@ -39,6 +42,8 @@ class Kind:
 KINDS: Mapping[type[TouchstoneError], Kind] = {
     TryLater: Kind(status=503, slug="try-later", title="Try again later"),
     PhotosMissing: Kind(status=409, slug="photos-missing", title="Photos are missing"),
+    WrongOffset: Kind(status=409, slug="wrong-offset", title="It goes on elsewhere"),
+    UploadSpoilt: Kind(status=400, slug="upload-spoilt", title="Not the promised bytes"),
     Untrusted: Kind(status=400, slug="untrusted", title="Not taken"),
     Unauthenticated: Kind(status=401, slug="unauthenticated", title="Not signed in"),
     ClockOff: Kind(status=401, slug="clock", title="The clock is off"),
@@ -75,6 +80,8 @@ def touchstone_problem(_: Request, error: Exception) -> Response:
     kind = kind_of(error)
     more = {"missing": error.missing} if isinstance(error, PhotosMissing) else {}
     response = problem(kind.status, kind.slug, kind.title, str(error), **more)
+    if isinstance(error, WrongOffset | UploadSpoilt):
+        response.headers[UPLOAD_OFFSET] = str(error.offset)
     if kind.status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     if kind.status == 401:

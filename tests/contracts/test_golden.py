@@ -10,6 +10,7 @@ import pytest
 from runtime.contracts import sync
 from runtime.contracts.bundle import BundleManifest, read_manifest
 from runtime.contracts.codec import canonical_json, decode, parse_json
+from runtime.contracts.export import Export
 from runtime.contracts.records import Record
 from runtime.contracts.sync import (
     Answer,
@@ -21,6 +22,7 @@ from runtime.contracts.sync import (
     FeaturesAhead,
     Heartbeat,
     ListingFeatures,
+    Objection,
     ReleaseInfo,
     ScoreBins,
     StationHistory,
@@ -38,6 +40,8 @@ MESSAGES: dict[str, type] = {
     "features_ahead": FeaturesAhead,
     "heartbeat": Heartbeat,
     "heartbeat_without_a_model": Heartbeat,
+    "export": Export,
+    "objection": Objection,
     "record": Record,
     "release_info": ReleaseInfo,
     "station_history": StationHistory,

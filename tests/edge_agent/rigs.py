@@ -67,22 +67,18 @@ class RealServer:
         founded = run_module("sync_server.cli", "init", "--home", home, "--offline-keys", keys, "--labels-needed", "1")
         assert founded.returncode == 0, founded.stderr
         token = next(word for word in founded.stdout.split() if word.startswith("tsp_"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sync_server.cli", "serve", "--home", str(home), "--port", "0"],
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[-1]
+        process, url = _served(home)
         return cls(home=home, keys=keys, url=url, token=token, process=process)
 
-    def stop(self) -> None:
-        self.process.terminate()
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
         self.process.wait(20)
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+    def start_again(self) -> None:
+        """Start it on another port, after ``stop``."""
+        self.process, self.url = _served(self.home)
 
     def code(self) -> str:
         printed = run_module("sync_server.cli", "enrolment-code", "--home", self.home)
@@ -119,6 +115,18 @@ class RealServer:
             if page["next_after"] is None:
                 return found
             after = f"&after={urllib.parse.quote(page['next_after'])}"
+
+
+def _served(home: Path) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sync_server.cli", "serve", "--home", str(home), "--port", "0"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().split()[-1]
 
 
 class Daemon:
@@ -261,7 +269,7 @@ def scripted_server(
             if say.claim is not None or say.pause_s:
                 self.close_connection = True
 
-        do_GET = do_HEAD = do_PUT = do_POST = _do
+        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = _do
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return formatdate(clock(), usegmt=True)

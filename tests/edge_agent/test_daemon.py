@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from edge_agent.agent import Watch, build
 from edge_agent.home import Home
 from edge_agent.model_slot import RunningModel
+from edge_agent.outbox import Outbox
 from edge_agent.supervisor import Loop, Supervisor
 from runtime.contracts.errors import StationFault, TryLater
 from runtime.inspector import Inspector
@@ -272,6 +274,16 @@ def test_from_enrolment_to_the_experts_answer(
 def report_of(server: RealServer, home: Home) -> dict[str, Any]:
     station_id = json.loads(home.identity_file.read_text())["station_id"]
     return next(dict(one["report"]) for one in server.get("/v1/stations") if one["station_id"] == station_id)
+
+
+def test_telemetry_leaves_with_the_records_and_never_fails_the_uplink(server: RealServer, tmp_path: Path) -> None:
+    home = Home(root=server.enrolled(tmp_path / "station"))
+    with closing(Outbox(home.database_file)) as outbox:
+        outbox.add_telemetry(b"{}", time.time())  # no heartbeat that a server could read: it is dropped
+        done = agent("run", "--once", "--home", home.root)
+        assert done.returncode == 0, done.stderr
+        assert outbox.telemetry(9) == ()
+    assert json.loads(agent("status", "--json", "--home", home.root).stdout)["last_error"] is None
 
 
 def test_a_disagreeing_release_is_reported_as_refused(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edge_agent.disk import free_bytes, make_room
+from edge_agent.disk import PhotoBudget, free_bytes, make_room
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
-from runtime.contracts.durable import ContentFolder
+from runtime.contracts.durable import ContentFolder, sha256_hex
 from runtime.contracts.errors import StationFault
 from tests.edge_agent.conftest import give_model
 from tests.edge_agent.rigs import Daemon, agent, make_home, make_record, wait_until
@@ -71,6 +72,71 @@ def test_the_oldest_confident_photos_go_first_and_their_records_stay(small_disk:
         make_room(outbox, photos, 2**40)
     assert [sha256 in photos for sha256 in hashes] == [False, True, False, True, False, True], "cases never go"
     outbox.close()
+
+
+def test_the_photos_keep_to_their_budget_in_the_same_order(tmp_path: Path) -> None:
+    outbox, photos = Outbox(tmp_path / "station.db"), ContentFolder(tmp_path / "photos")
+    hashes = [photos.put(bytes([number]) * 100_000) for number in range(6)]
+    verdicts = ["authentic", "uncertain", "authentic", "suspect", "authentic", "authentic"]
+    for number, (sha256, verdict) in enumerate(zip(hashes, verdicts, strict=True)):
+        outbox.add(make_record(number, verdict=verdict, audited=number == 5, photos=[sha256]))  # type: ignore[arg-type]
+    assert make_room(outbox, photos, 0, PhotoBudget(photos, 600_000)) == 0
+    assert make_room(outbox, photos, 0, PhotoBudget(photos, 450_000)) == 2
+    assert [sha256 in photos for sha256 in hashes] == [False, True, False, True, True, True]
+    with pytest.raises(StationFault, match=r"max_photo_bytes allows 0, and only photos of cases are left"):
+        make_room(outbox, photos, 0, PhotoBudget(photos, 200_000))
+    assert [sha256 in photos for sha256 in hashes] == [False, True, False, True, False, True], "cases never go"
+    outbox.close()
+
+
+def test_a_budget_knows_what_this_process_stores_and_removes_and_recounts_the_rest(tmp_path: Path) -> None:
+    photos = ContentFolder(tmp_path / "photos")
+    photos.put(b"there before")
+    budget = PhotoBudget(photos, 1)
+    assert budget.held_bytes() == 12
+    for _ in range(2):
+        budget.put(b"new", sha256_hex(b"new"))
+    assert budget.held_bytes() == 15
+    for _ in range(2):
+        budget.remove(sha256_hex(b"new"))
+    assert budget.held_bytes() == 12
+    photos.put(b"by another process")
+    assert budget.held_bytes() == 12
+    budget.recount()
+    assert budget.held_bytes() == 30
+
+
+def test_without_a_budget_nobody_looks_through_the_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = ContentFolder(tmp_path / "photos")
+    monkeypatch.setattr(PhotoBudget, "_looked_through", None)
+    budget = PhotoBudget(photos)
+    budget.put(b"a", sha256_hex(b"a"))
+    budget.recount()
+    assert budget.held_bytes() == 0
+
+
+def test_a_scan_keeps_to_the_budget_of_the_photos(
+    home_with_model: Home, tmp_path: Path, photo_of: Callable[..., bytes]
+) -> None:
+    def scan(red: int, seed: int) -> subprocess.CompletedProcess[str]:
+        photos = [tmp_path / f"{view}.jpg" for view in ("logo", "stitching")]
+        for number, photo in enumerate(photos):
+            photo.write_bytes(photo_of(red, seed=2 * seed + number))
+        return agent("scan", *photos, "--item", f"i{seed}", "--home", home_with_model.root)
+
+    max_photo_bytes = 5 * len(photo_of(20))
+    (home_with_model.root / "agent.toml").write_text(f"min_free_bytes = 0\nmax_photo_bytes = {max_photo_bytes}\n")
+    for seed in range(6):
+        done = scan(20, seed)
+        assert (done.returncode, "confirmed" in done.stdout) == (0, True), done.stderr
+        # Looked at before each photo, so one may be over.
+        assert PhotoBudget(ContentFolder(home_with_model.photos), 1).held_bytes() < 1.3 * max_photo_bytes
+    assert len(list(ContentFolder(home_with_model.photos))) >= 4
+    for seed in range(6, 10):  # cases now
+        done = scan(140, seed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "max_photo_bytes allows" in done.stderr
+    assert "only photos of cases are left" in done.stderr
 
 
 def test_a_crash_between_deleting_and_noting_it_is_harmless(small_disk: Path) -> None:

@@ -92,6 +92,8 @@ def test_fifty_kills_lose_nothing_and_count_nothing_twice(
 
     tally = tally_of(home)
     assert tally["recorded"] == tally["acked"] + tally["pending"] == len(dropped)
+    whole = agent("outbox", "verify", "--home", home)
+    assert whole.returncode == 0, whole.stdout
     verdicts = verdicts_of(home)
     expected = {name for name in dropped if verdicts[name] != "authentic"}
     at_server = Counter(case["item_id"] for case in server.cases_of(station_id))

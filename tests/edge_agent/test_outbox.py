@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from edge_agent import outbox_schema
-from edge_agent.outbox import LONGEST_WAIT_S, Outbox
+from edge_agent.outbox import LONGEST_WAIT_S, Leased, Outbox
+from edge_agent.outbox_traffic import MAX_TELEMETRY_BYTES, MOST_TELEMETRY
 from runtime.contracts.errors import StationFault, TryLater
 from runtime.contracts.records import ItemId, RecordId
 from runtime.contracts.sync import Answer
@@ -37,12 +38,12 @@ def test_adding_the_same_record_again_changes_nothing(outbox: Outbox) -> None:
     assert outbox.tally().recorded == 1
 
 
-def test_suspect_and_uncertain_go_first_then_audited_then_the_rest(outbox: Outbox) -> None:
+def test_suspect_goes_first_then_uncertain_then_audited_then_the_rest(outbox: Outbox) -> None:
     outbox.add(make_record(1, verdict="authentic"))
     outbox.add(make_record(2, verdict="authentic", audited=True))
     outbox.add(make_record(3, verdict="uncertain"))
     outbox.add(make_record(4, verdict="suspect"))
-    assert leased(outbox) == ["item 3", "item 4", "item 2", "item 1"]
+    assert leased(outbox) == ["item 4", "item 3", "item 2", "item 1"]
 
 
 def test_a_leased_record_is_given_to_nobody_else_until_the_lease_runs_out(outbox: Outbox) -> None:
@@ -109,6 +110,16 @@ def test_only_photos_of_confident_unaudited_records_may_go_and_none_that_a_case_
     assert removed == ["a" * 64]
 
 
+def test_a_photo_goes_with_the_last_record_that_claims_it(outbox: Outbox) -> None:
+    outbox.add(make_record(1, verdict="authentic", photos=["a" * 64, "b" * 64]))
+    outbox.add(make_record(2, verdict="authentic", photos=["b" * 64]))
+    removed: list[str] = []
+    assert outbox.drop_oldest(removed.append) == 1
+    assert removed == ["a" * 64]
+    assert outbox.drop_oldest(removed.append) == 1
+    assert removed == ["a" * 64, "b" * 64]
+
+
 def test_no_other_process_can_add_a_case_while_photos_go(outbox: Outbox, tmp_path: Path) -> None:
     outbox.add(make_record(1, verdict="authentic", photos=["a" * 64]))
     other = Outbox(tmp_path / "station.db")
@@ -141,6 +152,34 @@ def test_only_its_owner_reads_a_new_outbox_and_a_persons_permissions_stay(tmp_pa
     path.chmod(0o640)
     Outbox(path).close()
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_telemetry_keeps_its_numbers_and_only_the_newest_of_it_stay(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.outbox_traffic.MOST_TELEMETRY", 3)
+    for number in range(5):
+        outbox.add_telemetry(b'{"n": %d}' % number, float(number))
+    assert [(one.seq, one.body, one.made_s) for one in outbox.telemetry(2)] == [
+        (3, b'{"n": 2}', 2),
+        (4, b'{"n": 3}', 3),
+    ]
+    outbox.remove_telemetry([one.seq for one in outbox.telemetry(9)])
+    outbox.add_telemetry(b"{}", 9.0)
+    assert [one.seq for one in outbox.telemetry(9)] == [6], "no number is ever given out twice"
+    with pytest.raises(ValueError, match="at most"):
+        outbox.add_telemetry(b"x" * (MAX_TELEMETRY_BYTES + 1), 0.0)
+    assert MOST_TELEMETRY == 2000
+
+
+def test_bytes_are_counted_by_the_hour_and_only_the_last_one_is_known(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.spend(100, 5)
+    outbox.spend(100, 7)
+    other = Outbox(tmp_path / "station.db")
+    assert (other.spent_bytes(99), other.spent_bytes(100), other.spent_bytes(101)) == (0, 12, 0)
+    other.close()
+    outbox.spend(99, 1)
+    assert [outbox.spent_bytes(hour) for hour in (99, 100)] == [1, 0]
 
 
 def test_answers_are_stored_once(outbox: Outbox) -> None:
@@ -205,6 +244,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.box, self.other = Outbox(self.path), Outbox(self.path)
         self.added: set[str] = set()
         self.acked: set[str] = set()
+        self.objected: set[str] = set()
         self.now_s = 0.0
 
     def teardown(self) -> None:
@@ -219,10 +259,25 @@ class OutboxMachine(RuleBasedStateMachine):
         assert (self.other if second else self.box).add(record) == (record.record_id not in self.added)
         self.added.add(record.record_id)
 
-    @rule(limit=st.integers(1, 5), end=st.sampled_from(["ack", "postpone", "park", "give_back", "crash"]))
+    @rule(number=numbers, second=st.booleans())
+    def object(self, number: int, second: bool) -> None:
+        record_id = make_record(number).record_id
+        if record_id in self.added:
+            (self.other if second else self.box).object_to(record_id, "a seam", "2026-11-27T00:00:00+00:00")
+            if record_id not in self.objected:
+                self.acked.discard(record_id)
+            self.objected.add(record_id)
+
+    def ack(self, one: Leased, heard: bool) -> None:
+        """Ack it; ``heard``: without the objection that came while it was on its way."""
+        record_id = one.record.record_id
+        self.box.ack(record_id, objected=not heard and one.objection is not None)
+        if not heard or one.objection is None:
+            self.acked.add(record_id)
+
+    @rule(limit=st.integers(1, 5), end=st.sampled_from(["ack", "half", "postpone", "park", "give_back", "crash"]))
     def lease(self, limit: int, end: str) -> None:
         ends: dict[str, Callable[[RecordId], None]] = {
-            "ack": lambda record_id: (self.acked.add(record_id), self.box.ack(record_id))[1],
             "postpone": lambda record_id: self.box.postpone(record_id, until_s=self.now_s + 5, error="x"),
             "park": lambda record_id: self.box.park(record_id, until_s=self.now_s + 50, error="x"),
             "give_back": self.box.give_back,
@@ -230,7 +285,10 @@ class OutboxMachine(RuleBasedStateMachine):
         }
         for one in self.box.lease(now_s=self.now_s, lease_s=10, limit=limit):
             assert one.record.record_id not in self.acked
-            ends[end](one.record.record_id)
+            if end in ("ack", "half"):
+                self.ack(one, heard=end == "half")
+            else:
+                ends[end](one.record.record_id)
 
     @rule(seconds=st.floats(0, 30))
     def wait(self, seconds: float) -> None:

@@ -260,6 +260,127 @@ def test_retry_after_is_heeded(new_rig: NewRig, outbox: Outbox) -> None:
     assert len(outbox.lease(now_s=250, lease_s=1, limit=1)) == 1
 
 
+def test_telemetry_is_sent_as_it_is_and_removed_once_taken(new_rig: NewRig, outbox: Outbox) -> None:
+    with scripted_server(lambda _: Say(status=204)) as (url, asked):
+        rig = new_rig(url)
+        for number in range(40):
+            outbox.add_telemetry(b'{"n": %d}' % number, 0.0)
+        assert rig.uplink.tell()
+        assert not rig.uplink.tell()
+        assert [(one.method, one.path, one.body) for one in asked] == [
+            ("PUT", f"/v1/station/heartbeats/{number + 1}", b'{"n": %d}' % number) for number in range(40)
+        ]
+        changes = outbox._db.total_changes
+        rig.uplink.tell()
+        assert (len(asked), outbox._db.total_changes) == (40, changes)
+    assert outbox.telemetry(9) == ()
+
+
+@pytest.mark.parametrize(
+    "say", [say_problem(404), Say(status=404, kind="text/html"), say_problem(422), say_problem(409)]
+)
+def test_telemetry_that_the_server_will_not_have_is_dropped(new_rig: NewRig, outbox: Outbox, say: Say) -> None:
+    with scripted_server(lambda asked: say if asked.path.endswith("/1") else Say(status=204)) as (url, _):
+        rig = new_rig(url)
+        outbox.add_telemetry(b"{}", 0.0)
+        outbox.add_telemetry(b"{}", 0.0)
+        rig.uplink.tell()
+    assert outbox.telemetry(9) == ()
+
+
+def test_telemetry_stays_while_the_server_is_down_and_what_it_took_is_not_sent_again(
+    new_rig: NewRig, outbox: Outbox
+) -> None:
+    with scripted_server(lambda asked: say_problem(503) if asked.path.endswith("/2") else Say(status=204)) as (url, _):
+        rig = new_rig(url)
+        for _ in range(3):
+            outbox.add_telemetry(b"{}", 0.0)
+        with pytest.raises(TryLater):
+            rig.uplink.tell()
+    assert [one.seq for one in outbox.telemetry(9)] == [2, 3]
+
+
+def objected(honest: Honest, objections: dict[str, bytes], *, knows: bool = True) -> Callable[[Asked], Say | None]:
+    def answer(asked: Asked) -> Say | None:
+        if not asked.path.endswith("/objection"):
+            return None
+        record_id = asked.path.split("/")[3]
+        if not knows:
+            return say_problem(404, "not-found")
+        if HASH not in honest.photos:
+            return say_problem(409, "photos-missing", missing=[HASH])
+        assert record_id in honest.records
+        objections[record_id] = asked.body
+        return say_json({"id": record_id, "new": True}, 201)
+
+    return answer
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_an_objection_goes_after_its_record_and_its_photos(new_rig: NewRig, outbox: Outbox, lies: bool) -> None:
+    honest, objections = Honest(), dict[str, bytes]()
+    answer = objected(honest, objections)
+    honest.first = lambda asked: Say(status=200) if lies and asked.method == "HEAD" else answer(asked)
+    with scripted_server(honest) as (url, asked):
+        rig = new_rig(url)
+        rig.photos.put(PHOTO)
+        record = make_record(1, verdict="authentic", photos=[HASH])
+        outbox.add(record)
+        rig.uplink.push()
+        assert [one.method for one in asked] == ["PUT"]
+        outbox.object_to(record.record_id, "the seam", "2026-11-27T09:30:00+00:00")
+        assert rig.counts() == (0, 1, 0)
+        assert rig.uplink.push().acked == 1
+    assert honest.photos == {HASH: PHOTO}
+    assert objections == {record.record_id: b'{"made_at":"2026-11-27T09:30:00+00:00","text":"the seam"}'}
+    assert rig.counts() == (1, 0, 0)
+
+
+def test_an_objection_that_an_old_server_does_not_know_stays_and_shows(new_rig: NewRig, outbox: Outbox) -> None:
+    honest = Honest()
+    honest.first = objected(honest, {}, knows=False)
+    with scripted_server(honest) as (url, _):
+        rig = new_rig(url)
+        rig.add_case()
+        outbox.object_to(make_record(1).record_id, "the seam", "2026-11-27T09:30:00+00:00")
+        assert rig.uplink.push().parked == 1
+        assert len(honest.records) == 1
+        honest.first = objected(honest, {})
+        rig.now_s += 90_000
+        assert rig.uplink.push().acked == 1
+
+
+def test_an_objection_while_its_record_is_on_its_way_is_not_lost(new_rig: NewRig, outbox: Outbox) -> None:
+    honest, objections = Honest(), dict[str, bytes]()
+    record = make_record(1, verdict="authentic", photos=[HASH])
+    answer = objected(honest, objections)
+
+    def object_meanwhile(asked: Asked) -> Say | None:
+        if asked.path == f"/v1/records/{record.record_id}" and not honest.records:
+            outbox.object_to(record.record_id, "the seam", "2026-11-27T09:30:00+00:00")
+        return answer(asked)
+
+    honest.first = object_meanwhile
+    with scripted_server(honest) as (url, _):
+        rig = new_rig(url)
+        rig.photos.put(PHOTO)
+        outbox.add(record)
+        rig.uplink.push()
+        assert rig.counts() == (0, 1, 0)
+        assert rig.uplink.push().acked == 1
+    assert list(objections) == [record.record_id]
+
+
+def test_the_ack_is_dated_by_the_servers_clock(new_rig: NewRig, outbox: Outbox) -> None:
+    with scripted_server(Honest(), clock=lambda: 1e9) as (url, _):
+        rig = new_rig(url)
+        rig.now_s = 5e8
+        outbox.add(make_record(1, verdict="authentic"))
+        rig.uplink.push()
+    assert outbox.drop_acked(str, acked_before_s=1e9 - 60, waiting_before_s=0, limit=9).records == 0
+    assert outbox.drop_acked(str, acked_before_s=1e9 + 60, waiting_before_s=0, limit=9).records == 1
+
+
 def answers(*seqs: int) -> Say:
     return say_json(
         {

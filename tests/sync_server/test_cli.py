@@ -19,7 +19,7 @@ from sync_server.blobs import Blobs
 from sync_server.cli import build_parser
 from sync_server.settings import read_settings
 
-COMMANDS = ("init", "serve", "enrolment-code", "person", "sign", "publish", "snapshot", "features")
+COMMANDS = ("init", "serve", "enrolment-code", "person", "sign", "publish", "import", "snapshot", "features")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -13,7 +13,8 @@ import jwt
 import pytest
 
 from runtime.contracts.codec import canonical_json, decode, encode
-from runtime.contracts.sync import MAX_HEARTBEAT_BYTES, MAX_PHOTO_BYTES, Answers, request_claims
+from runtime.contracts.sync import MAX_HEARTBEAT_BYTES, MAX_PHOTO_BYTES, Answers, Objection, request_claims
+from sync_server.api.callers import TOKEN_COOKIE
 
 NO_BYTES = hashlib.sha256(b"").hexdigest()
 
@@ -152,6 +153,30 @@ def test_the_experts_answer_goes_back_to_the_station_that_asked(station, people,
     after = before[-1].seq if before else 0
     (answer,) = decode(Answers, station.send("GET", f"/v1/answers?after={after}").json(), "answers").answers
     assert (answer.item_id, answer.outcome, answer.seq) == ("bag 13", "genuine", after + 1)
+
+
+def test_a_person_at_a_station_who_disagrees_brings_an_expert_to_it_once(station, people, png) -> None:
+    record = replace(station.record("bag 20", (png(20),)), verdict="authentic", audited=False)
+    path = f"/v1/records/{record.record_id}/objection"
+    body = canonical_json(Objection(text="<b>the clasp</b>\nis too light", made_at="2026-11-27T09:30:00+00:00"))
+    early = station.send("PUT", path, body)
+    assert (early.status_code, slug(early)) == (404, "/problems/not-found")
+    assert station.put_record(record).status_code == 201
+    assert people["viewer"].send("GET", f"/v1/cases/{record.record_id}").status_code == 404
+    without = station.send("PUT", path, body)
+    assert (without.status_code, without.json()["missing"]) == (409, [record.views[0].photo])
+    station.put_photo(png(20))
+    assert [station.send("PUT", path, body).status_code for _ in range(2)] == [201, 200]
+    assert station.send("PUT", path, body).json() == {"id": record.record_id, "new": False}
+    shown = people["ann"].send("GET", f"/v1/cases/{record.record_id}").json()
+    assert shown["objection"]["text"] == "<b>the clasp</b>\nis too light"
+    assert (shown["blind"], shown["record"]["verdict"]) == (True, "uncertain")
+    cookie = {"Cookie": f"{TOKEN_COOKIE}={people['ann'].token}"}
+    html = station.client.get(f"/cases/{record.record_id}", headers=cookie).text
+    assert "&lt;b&gt;the clasp&lt;/b&gt;" in html
+    assert "<b>the clasp" not in html
+    bad = station.send("PUT", path, b'{"text": "x"}')
+    assert (bad.status_code, slug(bad)) == (422, "/problems/unsupported")
 
 
 def test_a_report_is_shown_to_people(station, people) -> None:

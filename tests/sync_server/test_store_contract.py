@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,12 @@ import jwt
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
+from runtime.contracts.codec import decode, parse_json
 from runtime.contracts.errors import StationFault, TryLater, Unsupported
 from runtime.contracts.records import BundleId, ItemId, ModelRef, Prediction, Record, RecordId, StationId, ViewScore
-from runtime.contracts.sync import EnrolRequest, Heartbeat, ScoreBins, StationReport, request_claims
+from runtime.contracts.sync import EnrolRequest, Heartbeat, Objection, ScoreBins, StationReport, request_claims
 from sync_server import heartbeats, releases
 from sync_server.auth import Person, SignedRequest, add_person, person_of, station_of
 from sync_server.blobs import Blobs
@@ -27,13 +29,15 @@ from sync_server.devices import enrol, issue_code, list_stations, store_report
 from sync_server.founding import found_server
 from sync_server.heartbeats import list_heartbeats, store_heartbeat
 from sync_server.intake import Photo, note_photo, take_record
+from sync_server.objections import take_objection
 from sync_server.refusals import Conflict, Forbidden, NotFound, PhotosMissing, Unauthenticated
-from sync_server.schema import CASES, METADATA, PEOPLE, TUF_METADATA
+from sync_server.schema import CASES, METADATA, PEOPLE, RECORDS, TUF_METADATA
 from sync_server.settings import settings_for
 from sync_server.store import Store, insert_new
 
 NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)
 KEY = "ab" * 32
+GOLDEN = Path(__file__).parents[1] / "contracts" / "golden"
 
 
 @pytest.fixture
@@ -238,6 +242,93 @@ def test_a_record_is_taken_once_and_never_replaced(store: Store, blobs: Blobs) -
     assert not take(store, blobs, record)
     with pytest.raises(Conflict, match="not replaced"):
         take(store, blobs, replace(record, verdict="suspect"))
+
+
+def test_the_same_record_in_other_bytes_is_the_same_record(store: Store, blobs: Blobs) -> None:
+    """An agent of a later wire version encodes what an older one recorded with more fields, or in another order."""
+    raw = (GOLDEN / "record.v1.json").read_bytes()
+    record = replace(decode(Record, parse_json(raw, "record"), "record"), station_id=enrolled(store))
+    for score in record.views:
+        with store.write() as connection:
+            note_photo(connection, Photo(sha256=score.photo, size=5, media_type="image/png"))
+        blobs.path(score.photo).parent.mkdir(exist_ok=True)
+        blobs.path(score.photo).write_bytes(b"photo")
+    assert take(store, blobs, record)
+    # As a server of that version stored it: its fields alone, and perhaps in another order, with other numbers.
+    data = dict(reversed(parse_json(raw, "record").items())) | {"station_id": record.station_id}
+    data["listing"]["seller_items"] = 3
+    with store.write() as connection:
+        connection.execute(update(RECORDS).values(body=json.dumps(data, indent=1)))
+    assert not take(store, blobs, record)
+    for change in ({"verdict": "authentic"}, {"item_id": ItemId("another")}, {"timings_us": {}}):
+        with pytest.raises(Conflict, match="not replaced"):
+            take(store, blobs, replace(record, **change))
+    with store.read() as connection:
+        assert connection.execute(select(func.count()).select_from(CASES)).scalar_one() == 1
+
+
+def objecting(
+    store: Store, blobs: Blobs, record: Record, text: str = "a seam", station: StationId | None = None
+) -> bool:
+    with store.write() as connection:
+        objection = Objection(text=text, made_at="2026-11-27T09:30:00+00:00")
+        return take_objection(connection, record.record_id, station or record.station_id, objection, blobs, NOW)
+
+
+def test_an_objection_opens_a_case_once_and_shows_what_was_seen(
+    store: Store, blobs: Blobs, reviewers: list[Person]
+) -> None:
+    photo = stored_photo(store, blobs, b"photo")
+    record = replace(record_of(enrolled(store), "bag", photo), verdict="authentic")
+    take(store, blobs, record)
+    assert objecting(store, blobs, record)
+    assert not objecting(store, blobs, record)
+    with store.read() as connection:
+        detail = show_case(connection, reviewers[0], record.record_id)
+    assert (detail.blind, detail.case.state) == (True, "open")
+    assert detail.objection == Objection(text="a seam", made_at="2026-11-27T09:30:00+00:00")
+    with pytest.raises(Conflict, match="not replaced"):
+        objecting(store, blobs, record, "another seam")
+
+
+def test_an_objection_sent_twice_at_once_makes_one_case(store: Store, blobs: Blobs) -> None:
+    record = replace(record_of(enrolled(store), "bag", stored_photo(store, blobs, b"photo")), verdict="authentic")
+    take(store, blobs, record)
+    with ThreadPoolExecutor(4) as pool:
+        new = list(pool.map(lambda _: objecting(store, blobs, record), range(4)))
+    assert sorted(new) == [False, False, False, True]
+    with store.read() as connection:
+        assert connection.execute(select(func.count()).select_from(CASES)).scalar_one() == 1
+
+
+def test_an_objection_to_a_settled_case_is_kept_and_settles_nothing_anew(
+    store: Store, blobs: Blobs, reviewers: list[Person]
+) -> None:
+    record = record_of(enrolled(store), "bag", stored_photo(store, blobs, b"photo"))
+    take(store, blobs, record)
+    for person in reviewers[:2]:
+        with store.write() as connection:
+            label_case(connection, person, record.record_id, "genuine", 2, NOW)
+    assert objecting(store, blobs, record)
+    with store.read() as connection:
+        detail = show_case(connection, reviewers[0], record.record_id)
+    assert (detail.case.outcome, detail.objection is not None) == ("genuine", True)
+
+
+def test_an_objection_needs_its_record_its_station_and_its_photos(store: Store, blobs: Blobs) -> None:
+    record = replace(record_of(enrolled(store), "bag", "f" * 64), verdict="authentic")
+    with pytest.raises(NotFound, match="before its objection"):
+        objecting(store, blobs, record)
+    take(store, blobs, record)
+    with pytest.raises(PhotosMissing) as refused:
+        objecting(store, blobs, record)
+    assert refused.value.missing == ("f" * 64,)
+    with pytest.raises(Forbidden, match="another station's"):
+        objecting(store, blobs, record, station=enrolled(store, "cd" * 32))
+    with pytest.raises(Unsupported, match="say in a few words"):
+        objecting(store, blobs, record, "\x00")
+    with store.read() as connection:
+        assert connection.execute(select(func.count()).select_from(CASES)).scalar_one() == 0
 
 
 def test_the_same_record_sent_twice_at_once_makes_one_case(store: Store, blobs: Blobs) -> None:
