@@ -31,6 +31,8 @@ _ANYWHERE = (
     ("unlinkat", 263, 35),
     ("open", 2, None),
     ("openat", 257, 56),
+    ("symlink", 88, None),
+    ("symlinkat", 266, 36),
     # Nothing of ours makes these; a program that did would be told of, not overlooked.
     ("writev", 20, 66),
     ("pwritev", 296, 70),
@@ -40,8 +42,6 @@ _ANYWHERE = (
     ("copy_file_range", 326, 285),
     ("link", 86, None),
     ("linkat", 265, 37),
-    ("symlink", 88, None),
-    ("symlinkat", 266, 36),
 )
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """Machine to its AUDIT_ARCH of linux/audit.h."""

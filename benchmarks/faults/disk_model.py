@@ -28,9 +28,9 @@ _TORN = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A file with its bytes, or a folder (``None``), and its permissions."""
+    """A file with its bytes, a folder (``None``), or what a symbolic link says; and its permissions."""
 
-    data: bytes | None
+    data: bytes | str | None
     mode: int
 
 
@@ -77,14 +77,14 @@ class Disk:
         self._rule = rule
         self._live = _State()
         self._modes: dict[int, int] = {}
-        self._is_folder: dict[int, bool] = {0: True}
+        self._says: dict[int, str] = {}
+        self._folders = {0}
+        self._count = 1
         self._pending: list[_Names | _Bytes] = []
         for path, entry in tree.items():
-            number = self._new(is_folder=entry.data is None, mode=entry.mode)
+            number = self._new(entry)
             folder, name = self._place(path)
             self._live.folders[folder][name] = number
-            if entry.data is not None:
-                self._live.files[number] = bytearray(entry.data)
         self._sure = self._live.copy()
 
     def do(self, operation: Operation) -> None:
@@ -103,8 +103,12 @@ class Disk:
         elif kind in ("write", "truncate"):
             data = operation.data if kind == "write" else None
             self._change(_Bytes(self._find(path), operation.offset if kind == "write" else operation.size, data))
-        elif kind in ("create", "mkdir"):
-            self._make(operation)
+        elif kind == "create":
+            self._make(path, Entry(data=b"", mode=operation.mode & ~0o022), truncates=operation.truncates)
+        elif kind == "mkdir":
+            self._make(path, Entry(data=None, mode=operation.mode & ~0o022))
+        elif kind == "symlink":
+            self._make(path, Entry(data=operation.target, mode=0o777))
         elif kind == "rename":
             self._rename(path, operation.target)
         else:
@@ -135,13 +139,12 @@ class Disk:
                 _apply(state, _torn(step, choose) if choose.random() < _TORN else step)
         return self._tree(state)
 
-    def _make(self, operation: Operation) -> None:
-        folder, name = self._place(operation.path)
+    def _make(self, path: str, entry: Entry, *, truncates: bool = False) -> None:
+        folder, name = self._place(path)
         there = self._live.folders[folder].get(name)
         if there is None:
-            number = self._new(is_folder=operation.kind == "mkdir", mode=operation.mode & ~0o022)
-            self._change(_Names(((folder, name, number),), {folder}))
-        elif operation.truncates:
+            self._change(_Names(((folder, name, self._new(entry)),), {folder}))
+        elif truncates:
             self._change(_Bytes(there, 0, None))
 
     def _rename(self, path: str, target: str) -> None:
@@ -168,14 +171,16 @@ class Disk:
                 waiting.append(step)
         self._pending = waiting
 
-    def _new(self, *, is_folder: bool, mode: int) -> int:
-        number = len(self._is_folder)
-        self._is_folder[number] = is_folder
-        self._modes[number] = mode
-        if is_folder:
+    def _new(self, entry: Entry) -> int:
+        number, self._count = self._count, self._count + 1
+        self._modes[number] = entry.mode
+        if entry.data is None:
             self._live.folders[number] = {}
+            self._folders.add(number)
+        elif isinstance(entry.data, str):
+            self._says[number] = entry.data
         else:
-            self._live.files[number] = bytearray()
+            self._live.files[number] = bytearray(entry.data)
         return number
 
     def _find(self, path: str) -> int:
@@ -199,9 +204,11 @@ class Disk:
     def _walk(self, state: _State, folder: int, prefix: str) -> Iterator[tuple[str, Entry]]:
         for name, number in sorted(state.folders.get(folder, {}).items()):
             path, mode = f"{prefix}{name}", self._modes[number]
-            if self._is_folder[number]:
+            if number in self._folders:
                 yield path, Entry(data=None, mode=mode)
                 yield from self._walk(state, number, f"{path}/")
+            elif number in self._says:
+                yield path, Entry(data=self._says[number], mode=mode)
             else:
                 yield path, Entry(data=bytes(state.files.get(number, b"")), mode=mode)
 

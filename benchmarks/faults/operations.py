@@ -14,8 +14,10 @@ from typing import Literal
 
 from benchmarks.faults.calls import RawCall
 
-Kind = Literal["create", "write", "truncate", "rename", "unlink", "rmdir", "mkdir", "sync", "send", "show", "other"]
-TAKES_SPACE: frozenset[Kind] = frozenset({"create", "write", "rename", "mkdir", "sync"})
+Kind = Literal[
+    "create", "write", "truncate", "rename", "unlink", "rmdir", "mkdir", "symlink", "sync", "send", "show", "other"
+]
+TAKES_SPACE: frozenset[Kind] = frozenset({"create", "write", "rename", "mkdir", "symlink", "sync"})
 """What a full disk may refuse; ``sync``, as some file systems find the room only then."""
 _HERE = -100  # AT_FDCWD
 _REMOVE_FOLDER = 0x200  # AT_REMOVEDIR
@@ -30,7 +32,7 @@ class Operation:
         kind: ``send`` goes out of a socket, ``show`` to standard output or error; ``other`` changes the folder in a way
             that nothing here understands.
         path: what it acts on.
-        target: new name of a ``rename``.
+        target: new name of a ``rename``; what a ``symlink`` says.
         offset: where a ``write`` begins, bytes.
         data: of a ``write`` or ``show``, where it was asked for.
         size: of a ``write``, ``send`` or ``truncate``, bytes.
@@ -91,10 +93,15 @@ def _on_handle(call: RawCall, folder: Path, *, with_data: bool) -> Operation | N
 
 def _on_path(call: RawCall, folder: Path) -> Operation | None:
     name, thread, arguments = call.name, call.thread, list(call.arguments)
-    if name in ("truncate", "link", "linkat", "symlink", "symlinkat"):
-        places = {"truncate": (0,), "link": (1,), "linkat": (3,), "symlink": (1,), "symlinkat": (2,)}[name]
-        paths = [_within(_absolute(thread, _HERE, _text(thread, arguments[at])), folder) for at in places]
-        return Operation(kind="other", path=paths[0]) if paths[0] is not None else None
+    if name in ("truncate", "link", "linkat"):
+        text = _text(thread, arguments[{"truncate": 0, "link": 1, "linkat": 3}[name]])
+        path = _within(_absolute(thread, _HERE, text), folder)
+        return None if path is None else Operation(kind="other", path=path)
+    if name.startswith("symlink"):
+        above, place = (_HERE, arguments[1]) if name == "symlink" else arguments[1:3]
+        path = _within(_absolute(thread, above, _text(thread, place)), folder)
+        says = _text(thread, arguments[0])
+        return None if path is None else Operation(kind="symlink", path=path, target=says)
     if name in ("open", "mkdir", "rmdir", "unlink"):  # as if it were the call that names a folder first
         arguments = [_HERE, *arguments]
     elif name == "rename":
