@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from edge_agent.back_off import back_off_s
 from edge_agent.journal import note
 from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, Leased, Outbox
-from edge_agent.server_link import Refused, RefusedForGood, ServerLink
+from edge_agent.server_link import Refused, RefusedForGood, RefusedForNow, ServerLink
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
@@ -133,13 +133,24 @@ class Uplink:
         try:
             self._put_record(record)
         except Refused as refused:
-            missing = refused.problem.get("missing")
-            if refused.status != 409 or not isinstance(missing, list):
+            missing = _missing_photos(refused)
+            if not missing:
                 raise
             for sha256 in hashes:
                 if sha256 in missing:
                     self._put_photo(sha256)
+            self._put_record_again(record)
+
+    def _put_record_again(self, record: Record) -> None:
+        try:
             self._put_record(record)
+        except Refused as refused:
+            if not _missing_photos(refused):
+                raise
+            # A box in between took the photos for itself: the network is at fault, not the case.
+            raise RefusedForNow(
+                f"PUT /v1/records/{record.record_id}", refused.status, refused.problem, refused.retry_after_s
+            ) from refused
 
     def _is_there(self, sha256: str) -> bool:
         try:
@@ -178,6 +189,11 @@ class Uplink:
         note(
             "parked", record_id=leased.record.record_id[:12], item_id=leased.record.item_id, why=str(error), http=status
         )
+
+
+def _missing_photos(refused: Refused) -> list[str]:
+    missing = refused.problem.get("missing")
+    return missing if refused.status == 409 and isinstance(missing, list) else []
 
 
 def _check_answers(answers: tuple[Answer, ...], after: int) -> None:
