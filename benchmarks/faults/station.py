@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -167,12 +167,14 @@ class Station:
 class Daemon:
     """``touchstone-agent run`` on a station, undisturbed but for the signals that it is sent."""
 
-    def __init__(self, station: Station, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, station: Station, *, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> None:
         self._station = station
         self._began = station.log.stat().st_size if station.log.exists() else 0
         with station.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [AGENT, "run", "--home", station.home.root],
+                [*prefix, AGENT, "run", "--home", station.home.root],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
