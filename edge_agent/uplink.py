@@ -21,7 +21,7 @@ from edge_agent.metrics import ACKED, PARKED, UPLOAD, Metrics
 from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, UNCERTAIN, Leased, Outbox
 from edge_agent.outbox_traffic import Telemetry
 from edge_agent.photo_upload import PhotoUpload
-from edge_agent.server_link import Refused, RefusedForGood, ServerLink
+from edge_agent.server_link import Refused, RefusedForGood, RefusedForNow, ServerLink
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
@@ -195,14 +195,23 @@ class Uplink:
         try:
             self._put_once(path, body, id_)
         except Refused as refused:
-            missing = refused.problem.get("missing")
-            if refused.status != 409 or not isinstance(missing, list):
+            missing = _missing_photos(refused)
+            if not missing:
                 raise
             again = (sha256 for sha256 in photos if sha256 in missing)
             if not all(self._upload.send(sha256, urgent=urgent, even_if_there=True) for sha256 in again):
                 return False
-            self._put_once(path, body, id_)
+            self._put_again(path, body, id_)
         return True
+
+    def _put_again(self, path: str, body: bytes, id_: str) -> None:
+        try:
+            self._put_once(path, body, id_)
+        except Refused as refused:
+            if not _missing_photos(refused):
+                raise
+            # A box in between took the photos for itself: the network is at fault, not the case.
+            raise RefusedForNow(f"PUT {path}", refused.status, refused.problem, refused.retry_after_s) from refused
 
     def _put_once(self, path: str, body: bytes, id_: str) -> None:
         what = f"PUT {path}"
@@ -235,6 +244,11 @@ def _photos_of(leased: Leased) -> tuple[str, ...]:
     if not is_case(leased.record) and leased.objection is None:
         return ()
     return tuple(sorted({score.photo for score in leased.record.views}))
+
+
+def _missing_photos(refused: Refused) -> list[str]:
+    missing = refused.problem.get("missing")
+    return missing if refused.status == 409 and isinstance(missing, list) else []
 
 
 def _check_answers(answers: tuple[Answer, ...], after: int) -> None:

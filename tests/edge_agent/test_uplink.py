@@ -125,6 +125,25 @@ def test_photos_that_a_box_in_between_claimed_to_have_are_sent_when_the_server_m
     assert honest.photos == {HASH: PHOTO}
 
 
+def test_photos_that_a_box_in_between_took_for_itself_are_sent_again_soon(new_rig: NewRig, outbox: Outbox) -> None:
+    portal_is_there = True
+
+    def portal(asked: Asked) -> Say | None:
+        is_upload = asked.method == "PUT" and asked.path.startswith("/v1/photos/")
+        return Say(body=b"<html>log in</html>", kind="text/html") if portal_is_there and is_upload else None
+
+    with scripted_server(Honest(portal)) as (url, _):
+        rig = new_rig(url)
+        rig.add_case()
+        with pytest.raises(TryLater, match="the server says"):
+            rig.uplink.push()
+        assert rig.counts() == (0, 1, 0), "not parked: nothing is wrong with the case"
+        portal_is_there = False
+        rig.now_s = 1.0
+        assert rig.uplink.push().acked == 1
+    assert rig.counts() == (1, 0, 0)
+
+
 @pytest.mark.parametrize(
     "lie",
     [
