@@ -46,7 +46,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "runtime.backends.cuda": frozenset({"numpy", "cuda"}),
     "runtime.backends.reference": frozenset({"numpy", "onnx"}),
     "edge_agent": frozenset({"httpx", "tuf", "securesystemslib", "jwt", "cryptography", "numpy", "cv2"}),
-    "edge_agent.desk": frozenset({"starlette", "uvicorn", "anyio", "cryptography", "cv2"}),
+    "edge_agent.desk": frozenset({"starlette", "uvicorn", "anyio", "cryptography", "numpy", "cv2"}),
 }
 """Package or module to all that it may import from elsewhere; who is not named is bound by ``ONLY_IN`` alone."""
 
