@@ -35,7 +35,7 @@ async def scan(request: Request) -> Response:
     desk = desk_of(request)
     if not request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
         raise Unsupported("scan: expected multipart/form-data with item_id and photos named by their views")
-    async with desk.scans:
+    async with desk.large:
         asked = _asked(await _form(request))
         started_ns = time.monotonic_ns()
         scanned = await desk.blocking(desk.parts.station.scan, asked, desk.parts.slot.require)

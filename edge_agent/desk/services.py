@@ -26,8 +26,8 @@ from runtime.contracts.errors import StationFault, Unsupported
 T = TypeVar("T")
 
 _THREADS = 4
-_SCANS = 2
-"""Conveyor scans at a time: each holds its photos in memory."""
+_LARGE = 3
+"""Photos and scans at a time that are on their way in: each is held in memory."""
 _STREAMS = 4
 """Pages that look through the station's camera at a time."""
 
@@ -43,12 +43,17 @@ class Desk:
     stopping: threading.Event
     on_record: Callable[[], None]
     threads: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _THREADS))
-    scans: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _SCANS))
+    large: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _LARGE))
     streams: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _STREAMS))
+    eyes: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _STREAMS + 2))
 
     async def blocking(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Do in a thread what may wait for the disk, a lock or the engine."""
         return await to_thread.run_sync(partial(work, *arguments, **named), limiter=self.threads)
+
+    async def looking(self, look: Callable[..., T], *arguments: Any) -> T:
+        """Do in a thread what waits for the camera; one that hangs keeps no scan waiting."""
+        return await to_thread.run_sync(partial(look, *arguments), limiter=self.eyes)
 
     def views(self) -> tuple[str, ...]:
         """Return the views of the running model; none without one."""

@@ -65,10 +65,21 @@ class _ToJournal(logging.Handler):
 
 
 class _Server(uvicorn.Server):
+    """Leaves the signals to the supervisor, and sleeps until it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, until_stopped: UntilStopped) -> None:
+        super().__init__(config)
+        self._until_stopped = until_stopped
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the supervisor."""
+        """Capture none."""
         yield
+
+    async def main_loop(self) -> None:
+        """Wait; the original wakes ten times a second for a header that ``Headers`` writes."""
+        await self.on_tick(0)
+        await self._until_stopped()
 
 
 class _Protocol(H11Protocol):
@@ -87,7 +98,7 @@ async def _on_socket_file(desk: Desk, until_stopped: UntilStopped) -> None:
         note("needs_a_person", loop="desk", why=f"{path}: {error.strerror}; 'scan' works by itself meanwhile")
         return
     try:
-        await _serve(_config(build_app(desk, None), None), listening, until_stopped)
+        await _Server(_config(build_app(desk, None), None), until_stopped).serve([listening])
     finally:
         path.unlink(missing_ok=True)
 
@@ -112,7 +123,7 @@ async def _on_port(desk: Desk, until_stopped: UntilStopped) -> None:
             continue
         scheme = "http" if rules.certificate is None else "https"
         note("desk", url=f"{scheme}://{f'[{rules.host}]' if ':' in rules.host else rules.host}:{rules.port}/")
-        await _serve(config, listening, until_stopped)
+        await _Server(config, until_stopped).serve([listening])
 
 
 async def _tidy(desk: Desk, until_stopped: UntilStopped) -> None:
@@ -122,16 +133,6 @@ async def _tidy(desk: Desk, until_stopped: UntilStopped) -> None:
         except TouchstoneError as error:
             note("failed", loop="desk", why=str(error))
         await _wait(until_stopped, _TIDY_EVERY_S)
-
-
-async def _serve(config: uvicorn.Config, listening: socket.socket, until_stopped: UntilStopped) -> None:
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    stopped = asyncio.ensure_future(until_stopped())
-    await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    server.should_exit = True
-    await serving
 
 
 async def _wait(until_stopped: UntilStopped, seconds: float) -> None:
@@ -156,6 +157,7 @@ def _config(app: ASGIApp, rules: Rules | None) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=False,
         timeout_graceful_shutdown=DRAIN_S,
         ssl_certfile=rules.certificate if rules else None,
         ssl_keyfile=rules.key if rules else None,

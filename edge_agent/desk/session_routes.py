@@ -67,11 +67,12 @@ async def put_photo(request: Request) -> Response:
     keep = number(request, "keep", 0, 0, 1) == 1
     if number(request, "camera", 0, 0, 1) == 1:
         await desk.blocking(desk.sessions.show, session_id)
-        frame = await desk.blocking(desk.require_camera().frame)
+        frame = await desk.looking(desk.require_camera().frame)
         taken = await desk.blocking(desk.sessions.put, session_id, view, frame, keep=keep)
     else:
-        photo = await read_body(request, MAX_PHOTO_BYTES)
-        taken = await desk.blocking(desk.sessions.put, session_id, view, photo, keep=keep)
+        async with desk.large:
+            photo = await read_body(request, MAX_PHOTO_BYTES)
+            taken = await desk.blocking(desk.sessions.put, session_id, view, photo, keep=keep)
     for problem in taken.problems if taken.sha256 is None else ():
         desk.parts.metrics.count(PHOTOS_REFUSED, problem.code)
     return say(views.taken(taken))

@@ -103,7 +103,7 @@ async def defer(request: Request) -> Response:
 async def camera_still(request: Request) -> Response:
     """Give one frame of the station's own camera."""
     desk = desk_of(request)
-    _, jpeg = await desk.blocking(desk.require_camera().preview)
+    _, jpeg = await desk.looking(desk.require_camera().preview)
     return Response(jpeg, media_type="image/jpeg")
 
 
@@ -113,7 +113,7 @@ async def camera_stream(request: Request) -> Response:
     camera = desk.require_camera()
     if not desk.streams.available_tokens:
         raise TryLater("camera: as many pages as may look through it already; close one of them")
-    first = await desk.blocking(camera.preview)
+    first = await desk.looking(camera.preview)
     frames = _frames(desk, camera, first)
     return StreamingResponse(frames, media_type="multipart/x-mixed-replace; boundary=frame")
 
@@ -130,7 +130,7 @@ async def _frames(desk: Desk, camera: Camera, first: tuple[int, bytes]) -> Async
             begun_s = time.monotonic()
             yield _PART % (len(jpeg), jpeg)
             await anyio.sleep(max(0.0, begun_s + 1 / FRAMES_A_SECOND - time.monotonic()))
-            shown, jpeg = await desk.blocking(camera.preview, shown)
+            shown, jpeg = await desk.looking(camera.preview, shown)
     except StationFault:
         return  # the state says why
     finally:

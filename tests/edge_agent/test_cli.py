@@ -164,6 +164,9 @@ def test_the_config_has_defaults_and_refuses_what_it_does_not_know(tmp_path: Pat
     assert read_config(path) == Config()
     path.write_text("uplink_every_s = 3\nthreads = 2\nserver = 'https://a.example'\n")
     assert read_config(path) == Config(uplink_every_s=3.0, threads=2, server="https://a.example")
+    for camera in (0, "/dev/video2"):
+        path.write_text(f"camera = {camera!r}\n")
+        assert read_config(path).camera == camera
     for text, says in (
         ("uplink_evry_s = 3", "unknown key 'uplink_evry_s'"),
         ("uplink_every_s = 'often'", "a number above 0"),
@@ -172,6 +175,10 @@ def test_the_config_has_defaults_and_refuses_what_it_does_not_know(tmp_path: Pat
         ("threads = -1", "0 or more"),
         ("threads = true", "0 or more"),
         ("server = ''", "not empty"),
+        ("camera = -1", "not empty"),
+        ("camera = ''", "not empty"),
+        ("desk_host = 7", "not empty"),
+        ("desk_pin = 31337", "got something else"),
         ("= broken", "expected TOML"),
     ):
         path.write_text(text)

@@ -18,7 +18,7 @@ from runtime.bundle_store import open_bundle
 from runtime.contracts.errors import StationFault, Unsupported
 from runtime.contracts.sync import ReleaseInfo
 from runtime.inspector import Inspector
-from runtime.photo import read_photo
+from runtime.photo import Photo, read_photo
 from runtime.preprocess import Frame, decode
 from tests.edge_agent.test_station import Rig, request_of
 
@@ -86,6 +86,35 @@ def test_a_cancelled_item_leaves_no_trace(rig: Rig, photo_of: PhotoOf) -> None:
     session.add("logo", photo_of(20))
     session.cancel()
     assert list(rig.photos) == []
+
+
+def test_a_photo_can_be_replaced_and_dropped_until_the_end(rig: Rig, photo_of: PhotoOf) -> None:
+    session = rig.station.begin(lambda: rig.model)
+    for red in (230, 230, 20):
+        session.replace("logo", photo_of(red))
+    session.add("stitching", photo_of(230), 2)
+    session.add("stitching", photo_of(20))
+    session.drop("stitching", 2)
+    session.drop("nothing")
+    assert len(list(rig.photos)) == 1
+    record = session.finish("i", None).record
+    assert (record.verdict, [score.view for score in record.views]) == ("authentic", ["logo", "stitching"])
+
+
+def test_a_bad_photo_is_no_trouble_once_it_is_replaced(rig: Rig, photo_of: PhotoOf) -> None:
+    session = rig.station.begin(lambda: rig.model)
+    session.add("logo", undecodable(photo_of(20)))
+    session.add("stitching", photo_of(21))
+    session.replace("logo", photo_of(20))
+    assert session.finish("i", None).record.verdict == "authentic"
+
+
+def test_a_frame_is_not_kept_in_memory_once_it_was_looked_at(rig: Rig) -> None:
+    session = rig.station.begin(lambda: rig.model)
+    session.add("logo", Frame(np.full((600, 800, 3), 20, np.uint8)))
+    (_, _, taking) = session._coming[0]
+    assert isinstance(taking.result().photo.shown, Photo)
+    session.cancel()
 
 
 def test_an_item_needs_a_name_and_one_to_64_photos(rig: Rig, photo_of: PhotoOf) -> None:

@@ -108,6 +108,7 @@ def test_every_answer_carries_the_headers_that_keep_other_sites_out(desk: Client
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert "'unsafe" not in headers["content-security-policy"]
+        assert headers["date"].endswith("GMT")
         assert "server" not in headers
         assert "access-control-allow-origin" not in headers
 

@@ -1,0 +1,68 @@
+"""The desk around its routes: a crash is no traceback, and a desk that is off is off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from edge_agent.agent import build
+from edge_agent.desk.app import build_app, build_desk
+from edge_agent.desk.station_routes import STATIC
+from edge_agent.home import Home
+from tests.edge_agent.desk.rigs import Client
+from tests.edge_agent.rigs import Daemon
+
+
+class Broken:
+    """A ledger with a mistake in it."""
+
+    def page(self, *_: object) -> object:
+        raise ZeroDivisionError("oops")
+
+
+def test_a_crash_is_a_problem_and_one_line_of_the_log(
+    home_with_model: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = build(home_with_model, threading.Event())
+    desk = replace(build_desk(parts, threading.Event(), lambda: None), ledger=Broken())  # type: ignore[arg-type]
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(build_app(desk, None), raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get("/v1/records")
+
+    answer = asyncio.run(ask())
+    parts.outbox.close()
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "oops" not in answer.text
+    assert "frame-ancestors" in answer.headers["content-security-policy"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["why"] == "ZeroDivisionError: oops"
+
+
+def test_a_desk_that_is_off_listens_nowhere(home_with_model: Home) -> None:
+    daemon = Daemon(home_with_model.root)
+    daemon.ready_line()
+    time.sleep(1.0)
+    assert not home_with_model.desk_socket.exists()
+    assert daemon.events("desk") == []
+    assert daemon.end() == 0
+
+
+def test_the_page_and_its_files_are_there_and_may_be_kept_but_are_asked_for_again(desk: Client) -> None:
+    if not STATIC.is_dir():
+        pytest.skip(f"the page is not here yet: {STATIC}")
+    page = desk.ask("GET", "/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["cache-control"] == "no-cache"
+    files = [path.relative_to(STATIC) for path in STATIC.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        answer = desk.ask("GET", f"/static/{path}")
+        assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache")
