@@ -63,7 +63,9 @@ def test_the_model_that_runs_at_the_end_decides(
     bench.model = RunningModel(inspector=other, release=ReleaseInfo(name="other", release=2, floor=0))
     record = bench.sessions.finish(session_id, None).record
     assert (record.verdict, record.model.release) == ("authentic", 2)
-    assert bench.station.scan(request_of("bag", logo=photo_of(230), stitching=photo_of(230, seed=1)), lambda: bench.model).again
+    assert bench.station.scan(
+        request_of("bag", logo=photo_of(230), stitching=photo_of(230, seed=1)), lambda: bench.model
+    ).again
 
 
 def test_a_photo_of_an_open_item_outlives_whatever_else_had_it(bench: Bench, photo_of: PhotoOf) -> None:

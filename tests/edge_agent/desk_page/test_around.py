@@ -229,7 +229,12 @@ def test_on_the_network_a_pin_opens_the_door(page, fake: FakeDesk) -> None:
 
 
 def test_an_operator_puts_an_update_off(page, fake: FakeDesk) -> None:
-    fake.state["update"] = {"state": "waits", "detail": "release 13 waits until 22:00", "release": 13, "deferred_until": None}
+    fake.state["update"] = {
+        "state": "waits",
+        "detail": "release 13 waits until 22:00",
+        "release": 13,
+        "deferred_until": None,
+    }
     banner = page.locator(".banner", has_text="Release 13 is ready.")
     banner.get_by_role("button", name="In 4 hours").click()
     expect(banner).to_have_count(0)

@@ -223,7 +223,10 @@ def test_an_update_is_spoken_of_only_while_it_waits(js) -> None:
     state = {"model": {"release": 12}, "update": {"state": "waits", "release": 13, "deferred_until": None}}
     later = {**state, "update": {**state["update"], "deferred_until": "2099-01-01T00:00:00Z"}}
     others = [{**state, "update": {**state["update"], "state": name}} for name in ("idle", "shadow", "refused", "new")]
-    assert js("status.js", "return a.map((one) => m.updateWaits(one));", [state, later, *others, None]) == [True] + [False] * 6
+    assert (
+        js("status.js", "return a.map((one) => m.updateWaits(one));", [state, later, *others, None])
+        == [True] + [False] * 6
+    )
 
 
 def test_a_remembered_camera_is_found_by_its_id_or_its_name(js) -> None:
