@@ -1,4 +1,4 @@
-"""A station's desk that keeps everything in memory: the page's other half while it is made, with switches for what goes wrong.
+"""A station's desk in memory: the page's other half while it is made, with switches for what goes wrong.
 
 Speaks the same HTTP as the daemon, and judges nothing: a test says what comes next. Run it to look at the page:
 ``python -m tests.edge_agent.desk_page.fake_desk [PORT]``.
@@ -140,11 +140,13 @@ class FakeDesk:
         return self.sessions[identity]
 
     def conclude(self, identity: str) -> Json:
-        """End a session with the verdict that the test has laid out, or with a plain one; a second time, with the same."""
+        """End a session with the verdict that the test has laid out, or a plain one; a second time, with the same."""
         if identity in self.finished:
             return {**self.finished[identity], "again": True}
         session = self.session(identity)
-        taken = [{"view": one["view"], "sha256": one["sha256"], "logit": -2.1} for one in session["views"] if one["sha256"]]
+        taken = [
+            {"view": one["view"], "sha256": one["sha256"], "logit": -2.1} for one in session["views"] if one["sha256"]
+        ]
         missing = [one["view"] for one in session["views"] if not one["sha256"]]
         out: Json = {"verdict": "authentic"}
         if missing:
@@ -217,7 +219,9 @@ class Guard:
         header = dict(scope["headers"])
         if scope["method"] not in ("GET", "HEAD") and header.get(b"x-touchstone") != b"desk":
             await problem(403, "the header X-Touchstone is missing")(scope, receive, send)
-        elif self.desk.pin and scope["path"].startswith("/v1/") and b"touchstone_desk" not in header.get(b"cookie", b""):
+        elif (
+            self.desk.pin and scope["path"].startswith("/v1/") and b"touchstone_desk" not in header.get(b"cookie", b"")
+        ):
             await problem(401, "enter the PIN of this station")(scope, receive, send)
         else:
             await self.app(scope, receive, sent)
@@ -289,7 +293,9 @@ def build(desk: FakeDesk) -> Starlette:
     async def records(request: Request) -> Response:
         query = request.query_params
         before, limit, item = int(query.get("before", 1 << 60)), int(query.get("limit", 50)), query.get("item", "")
-        found = [one for one in reversed(desk.records) if one["seq"] < before and item.lower() in one["item_id"].lower()]
+        found = [
+            one for one in reversed(desk.records) if one["seq"] < before and item.lower() in one["item_id"].lower()
+        ]
         older = found[limit - 1]["seq"] if len(found) > limit else None
         return JSONResponse({"records": [summary(one) for one in found[:limit]], "next_before": older})
 

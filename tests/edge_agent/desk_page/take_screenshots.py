@@ -1,4 +1,4 @@
-"""Takes the pictures of the operator's page that the documents show: ``python -m tests.edge_agent.desk_page.take_screenshots``.
+"""Takes pictures of the operator's page for the documents: ``python -m tests.edge_agent.desk_page.take_screenshots``.
 
 Every picture is a real page against the fake desk; nothing is drawn afterwards but its number of colours.
 """
@@ -36,7 +36,15 @@ def a_day(desk: FakeDesk) -> None:
     last = desk.add_record("LG-000007", "uncertain", reasons=unclear, p_counterfeit=0.42, answer="genuine")
     desk.add_record("LG-000001", "uncertain", reasons=unclear, p_counterfeit=0.42, state="pending")
     for number, one in ((2, desk.records[2]), (5, last)):
-        desk.answers.insert(0, {"seq": number, "resolved_at": one["scanned_at"], "outcome": one["answer"], **{k: one[k] for k in ("record_id", "item_id", "verdict")}})
+        desk.answers.insert(
+            0,
+            {
+                "seq": number,
+                "resolved_at": one["scanned_at"],
+                "outcome": one["answer"],
+                **{k: one[k] for k in ("record_id", "item_id", "verdict")},
+            },
+        )
     desk.read_up_to = 2
 
 

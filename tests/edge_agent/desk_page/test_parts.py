@@ -85,7 +85,10 @@ def test_the_next_step_follows_from_what_has_become_of_the_photos(js) -> None:
     body = """
       const work = m.workOf(a);
       const seen = [m.primary(work)];
-      const step = (state, more = {}) => { Object.assign(work.views[work.current], { state, ...more }); seen.push(m.primary(work)); };
+      const step = (state, more = {}) => {
+        Object.assign(work.views[work.current], { state, ...more });
+        seen.push(m.primary(work));
+      };
       step("sending");
       step("refused");
       step("unsent");
@@ -138,7 +141,9 @@ def test_photos_are_sent_in_order_and_a_newer_one_takes_the_older_ones_place(js)
         return task(1);
       };
       const queue = new m.Sending(async (job) => { sent.push(job.blob); return job.blob; }, persist);
-      const add = (view, blob) => queue.add({ id: "s", view, blob, keep: false, told: (one) => told.push(one), failed() {}, waits: () => waited.push(view) });
+      const hears = { told: (one) => told.push(one), failed() {} };
+      const add = (view, blob) =>
+        queue.add({ id: "s", view, blob, keep: false, ...hears, waits: () => waited.push(view) });
       add("logo", 1); add("seam", 2); add("logo", 3);
       await new Promise((done) => setTimeout(done, 20));
       const unsent = queue.unsent;
@@ -223,7 +228,10 @@ def test_an_update_is_spoken_of_only_while_it_waits(js) -> None:
     state = {"model": {"release": 12}, "update": {"state": "waits", "release": 13, "deferred_until": None}}
     later = {**state, "update": {**state["update"], "deferred_until": "2099-01-01T00:00:00Z"}}
     others = [{**state, "update": {**state["update"], "state": name}} for name in ("idle", "shadow", "refused", "new")]
-    assert js("status.js", "return a.map((one) => m.updateWaits(one));", [state, later, *others, None]) == [True] + [False] * 6
+    assert (
+        js("status.js", "return a.map((one) => m.updateWaits(one));", [state, later, *others, None])
+        == [True] + [False] * 6
+    )
 
 
 def test_a_remembered_camera_is_found_by_its_id_or_its_name(js) -> None:
