@@ -50,9 +50,10 @@ export const deferUpdate = (hours) => call("POST", "/v1/update/defer", { json: {
 
 /** Send one photo; without a blob the station takes it with its own camera. */
 export async function putPhoto(id, view, blob, keep) {
+  const place = `/v1/sessions/${at(id)}/photos/${at(view)}`;
   const query = `keep=${keep ? 1 : 0}${blob ? "" : "&camera=1"}`;
   try {
-    return await call("PUT", `/v1/sessions/${at(id)}/photos/${at(view)}?${query}`, { blob, timeoutMs: PHOTO_TIMEOUT_MS });
+    return await call("PUT", `${place}?${query}`, { blob, timeoutMs: PHOTO_TIMEOUT_MS });
   } catch (error) {
     throw blob ? error : new Missed(error);
   }

@@ -7,10 +7,17 @@ const STILL_TIMEOUT_MS = 4_000;
 const JPEG_QUALITY = 0.95;
 const RESTART_MS = 2_000;
 
+const PROBLEMS = {
+  NotAllowedError: "denied",
+  SecurityError: "denied",
+  NotFoundError: "missing",
+  OverconstrainedError: "missing",
+  NotReadableError: "taken",
+};
+
 /** Return the code of what stands in the way of a camera, from the browser's error. */
 export function cameraProblem(error) {
-  const codes = { NotAllowedError: "denied", SecurityError: "denied", NotFoundError: "missing", OverconstrainedError: "missing" };
-  return codes[error?.name] ?? (error?.name === "NotReadableError" ? "taken" : "failed");
+  return PROBLEMS[error?.name] ?? "failed";
 }
 
 /** Choose a device: the remembered one by its id, else by its name, else whatever the browser gives (null). */
@@ -87,9 +94,9 @@ export class BrowserCamera {
   async capture() {
     const [track] = this.stream.getVideoTracks();
     if (this.still && stillIsLarger(this.capabilities, track.getSettings())) {
-      const { imageWidth, imageHeight } = this.capabilities;
+      const size = { imageWidth: this.capabilities.imageWidth.max, imageHeight: this.capabilities.imageHeight.max };
       try {
-        return await within(STILL_TIMEOUT_MS, this.still.takePhoto({ imageWidth: imageWidth.max, imageHeight: imageHeight.max }));
+        return await within(STILL_TIMEOUT_MS, this.still.takePhoto(size));
       } catch {
         this.still = null; // a driver that cannot; the video's full size will do from now on
       }

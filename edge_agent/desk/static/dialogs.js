@@ -26,7 +26,8 @@ export function open(app, title, content, { wide = false, closed = () => {} } = 
   document.querySelector("dialog[open]")?.close();
   const heading = el("h2", { id: "dialog-title" }, title);
   const shut = button(app.words.t("close"), () => dialog.close(), { sign: "close", class: "plain sign-only" });
-  const dialog = el("dialog", { "aria-labelledby": "dialog-title", class: wide ? "wide" : null }, el("header", {}, heading, shut), content);
+  const named = { "aria-labelledby": "dialog-title", class: wide ? "wide" : null };
+  const dialog = el("dialog", named, el("header", {}, heading, shut), content);
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   dialog.addEventListener("close", () => {
     dialog.remove();
@@ -37,12 +38,13 @@ export function open(app, title, content, { wide = false, closed = () => {} } = 
   return dialog;
 }
 
-/** Ask a question; true: the person said yes. */
-export function ask(app, { title, text, yes, no }) {
+/** Ask the question whose words are `name.title`, `name.yes` and `name.no`; true: the person said yes. */
+export function ask(app, name, text) {
+  const { words } = app;
   return new Promise((resolve) => {
-    const agree = button(yes, () => dialog.close("yes"), { class: "main" });
-    const row = el("div", { class: "actions" }, button(no, () => dialog.close()), agree);
-    const dialog = open(app, title, el("div", { class: "body" }, el("p", {}, text), row), {
+    const agree = button(words.t(`${name}.yes`), () => dialog.close("yes"), { class: "main" });
+    const row = el("div", { class: "actions" }, button(words.t(`${name}.no`), () => dialog.close()), agree);
+    const dialog = open(app, words.t(`${name}.title`), el("div", { class: "body" }, el("p", {}, text), row), {
       closed: (answer) => resolve(answer === "yes"),
     });
     agree.focus();

@@ -36,7 +36,8 @@ export function disagree(app, verdict, done) {
     if (reason === "") return complain(words.t("disagree.empty"));
     send.disabled = true;
     try {
-      await app.station.persist(() => (dialog.open ? api.object(id, reason) : null), () => complain(words.t("disagree.waits")));
+      const tell = () => (dialog.open ? api.object(id, reason) : null);
+      await app.station.persist(tell, () => complain(words.t("disagree.waits")));
       if (!dialog.open) return;
       app.drafts.delete(id);
       dialog.close();

@@ -1,6 +1,7 @@
 // Elements made from data. Text enters as text nodes and attributes alone: nothing here parses markup.
 import { ICONS } from "./icons.js";
 
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Make an element. `on` holds listeners; null, undefined and false leave an attribute out. */
@@ -62,7 +63,7 @@ export function code(text, most = 48) {
 
 /** Shorten a text from elsewhere for people; characters that draw nothing or turn the line around become visible. */
 export function short(text, most) {
-  const safe = String(text).slice(0, 2 * most + 2).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, "\ufffd");
+  const safe = String(text).slice(0, 2 * most + 2).replace(UNSEEN, "\ufffd");
   const letters = Array.from(safe);
   return letters.length > most ? letters.slice(0, most - 1).join("") + "…" : safe;
 }

@@ -8,10 +8,11 @@ const PAUSE_MS = 250;
 
 export function historyScreen(app, query = "") {
   const { words } = app;
-  const field = el("input", { id: "search", type: "search", autocomplete: "off", spellcheck: "false", "data-wedge": "here", "data-keys": "?" });
+  const plain = { autocomplete: "off", spellcheck: "false" };
+  const field = el("input", { id: "search", type: "search", ...plain, "data-wedge": "here", "data-keys": "?" });
   field.value = query;
-  const form = el("form", { class: "search", role: "search", on: { submit: (event) => { event.preventDefault(); look(); } } },
-    el("label", { for: "search" }, words.t("history.search")), field);
+  const label = el("label", { for: "search" }, words.t("history.search"));
+  const form = el("form", { class: "search", role: "search", on: { submit } }, label, field);
   const heading = el("h1", { tabindex: "-1" }, words.t("nav.history"));
   const found = el("p", { class: "unseen", role: "status" });
   const body = el("div", {}, el("p", { class: "loading" }, words.t("loading")));
@@ -22,17 +23,22 @@ export function historyScreen(app, query = "") {
 
   field.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(look, PAUSE_MS);
+    timer = setTimeout(() => look(), PAUSE_MS);
   });
+
+  function submit(event) {
+    event.preventDefault();
+    look();
+  }
 
   async function look(before = null) {
     clearTimeout(timer);
     const mine = (turn += 1);
     const item = field.value.trim();
     try {
-      const page = await app.station.reach(() => api.records({ before: typeof before === "number" ? before : null, item }));
+      const page = await app.station.reach(() => api.records({ before, item }));
       if (mine !== turn) return;
-      draw(page, item, typeof before === "number");
+      draw(page, item, before !== null);
     } catch (error) {
       body.replaceChildren(el("p", { class: "note bad", role: "alert" }, errorText(words, error)));
     }
@@ -58,11 +64,16 @@ export function historyScreen(app, query = "") {
     return panel;
   }
 
-  queueMicrotask(look);
+  function leave() {
+    if (document.activeElement === field) heading.focus();
+    else app.go("#/");
+  }
+
+  queueMicrotask(() => look());
   return {
     node,
     title: words.t("nav.history"),
-    keys: { n: () => app.go("#/"), "/": () => field.focus(), Escape: () => (document.activeElement === field ? heading.focus() : app.go("#/")) },
+    keys: { n: () => app.go("#/"), "/": () => field.focus(), Escape: leave },
     focus: () => (app.searching ? field : heading).focus(),
     back: () => look(),
   };

@@ -35,8 +35,9 @@ export class Words {
     this.plural = new Intl.PluralRules(locale);
     this.numbers = new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 });
     this.counts = new Intl.NumberFormat(locale);
-    this.times = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
-    this.dates = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+    const time = { hour: "2-digit", minute: "2-digit" };
+    this.times = new Intl.DateTimeFormat(locale, time);
+    this.dates = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", ...time });
     this.ages = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
   }
 

@@ -1,4 +1,4 @@
-// The drawings: stroked paths on a grid of 24 by 24. Each verdict has a shape of its own, so that colour is never alone.
+// The drawings: stroked paths on a grid of 24 by 24. Each verdict has its own shape, so that colour is never alone.
 export const ICONS = {
   arrow: "M4 12h15M13 6l6 6-6 6",
   barcode: "M4 6v12M7.5 6v12M10.5 6v12M13 6v12M17 6v12M20 6v12",

@@ -1,4 +1,4 @@
-// What others have to say about this station's items: experts' answers, what still waits, and what must stay on the shelf.
+// What others say about this station's items: experts' answers, what still waits, and what must stay on the shelf.
 import * as api from "./api.js";
 import { el, icon } from "./dom.js";
 import { answerPill, empty, list, recordRow, row } from "./rows.js";
@@ -60,7 +60,15 @@ export function inboxScreen(app) {
     return row(words, one, second, [answerPill(words, one.outcome)], { fresh: one.seq > readUpTo });
   }
 
-  const screen = { node, title: words.t("nav.inbox"), keys: { n: () => app.go("#/"), Escape: () => app.go("#/") }, focus: () => heading.focus(), update: look, back: look };
+  const start = () => app.go("#/");
+  const screen = {
+    node,
+    title: words.t("nav.inbox"),
+    keys: { n: start, Escape: start },
+    focus: () => heading.focus(),
+    update: look,
+    back: look,
+  };
   queueMicrotask(look);
   return screen;
 }

@@ -5,7 +5,7 @@ import { errorText } from "./wording.js";
 
 export function loginScreen(app) {
   const { words } = app;
-  const pin = el("input", { id: "pin", type: "password", inputmode: "numeric", autocomplete: "current-password", required: true });
+  const pin = el("input", { id: "pin", type: "password", autocomplete: "current-password", required: true });
   const trouble = el("p", { class: "note bad", role: "alert", hidden: true });
   const send = el("button", { class: "main", type: "submit" }, words.t("login.go"));
   const form = el(

@@ -115,7 +115,7 @@ app.sending = new Sending(
 );
 app.viewfinder = new Viewfinder(app);
 
-/** Another code while an item is open: the same one says nothing new, one without photos gives way, else the person decides. */
+/** Another code while an item is open: the same says nothing new, an item without photos gives way, else one asks. */
 async function mayLeave(item) {
   const work = app.screen?.work;
   const typed = document.querySelector("dialog[open] textarea")?.value.trim();
@@ -124,8 +124,8 @@ async function mayLeave(item) {
   else if ((work && !work.finishing) || typed) {
     app.asked = item;
     const { words } = app;
-    const text = [words.t(typed ? "other.typed" : "other.text"), " ", code(item)];
-    const sure = await ask(app, { title: words.t("other.title"), text: el("span", {}, ...text), yes: words.t("other.yes"), no: words.t("other.no") });
+    const text = el("span", {}, words.t(typed ? "other.typed" : "other.text"), " ", code(item));
+    const sure = await ask(app, "other", text);
     app.asked = null;
     return sure;
   }
@@ -211,10 +211,16 @@ function search() {
 function shortcut(key) {
   if (app.station.locked) return undefined;
   if (/^[1-9]$/.test(key)) return app.screen.digit && (() => app.screen.digit(Number(key)));
-  const own = app.screen.keys[key];
-  const everywhere = { "?": app.showKeys, "/": search, i: () => app.go("#/inbox"), h: () => app.go("#/history"), n: () => app.go("#/") };
-  return own ?? everywhere[key];
+  return app.screen.keys[key] ?? EVERYWHERE[key];
 }
+
+const EVERYWHERE = {
+  "?": () => app.showKeys(),
+  "/": search,
+  i: () => app.go("#/inbox"),
+  h: () => app.go("#/history"),
+  n: () => app.go("#/"),
+};
 
 function announce(id, text) {
   const place = byId(id);

@@ -1,12 +1,11 @@
-// One item from its first photo to its verdict. Every photo lies with the station, or in memory, before the next is taken.
+// One item from its first photo to its verdict. A photo lies with the station, or in memory, before the next is taken.
 import * as api from "./api.js";
 import { ask } from "./dialogs.js";
-import { el } from "./dom.js";
+import { el, short } from "./dom.js";
 import { scanView } from "./scan_view.js";
 import { looks, problemText, viewName } from "./wording.js";
-import {
-  addPhoto, allKept, answered, failed, mayEndEarly, nextWanting, primary, refresh, reshootIndex, sending, takenCount, wants, workOf,
-} from "./work.js";
+import { addPhoto, allKept, answered, failed, mayEndEarly, nextWanting } from "./work.js";
+import { primary, refresh, reshootIndex, sending, takenCount, wants, workOf } from "./work.js";
 
 const BETWEEN_SHOTS_MS = 400; // a second tap of the same finger takes no second photo
 
@@ -17,7 +16,9 @@ export function scanScreen(app, id) {
   let lastShotMs = -Infinity;
   const node = el("div", {}, el("p", { class: "loading" }, words.t("loading")));
   const view = scanView(app, {
-    primary: press, select, reshoot, anyway, another, earlier, remove, discard, early, finish, file: (blob) => send(blob, false),
+    primary: press,
+    file: (blob) => send(blob, false),
+    ...{ select, reshoot, anyway, another, earlier, remove, discard, early, finish },
   });
   const screen = {
     node,
@@ -94,7 +95,12 @@ export function scanScreen(app, id) {
     const one = current();
     if (blob !== one.blob) forget(one);
     sending(one, blob ? (one.url ?? URL.createObjectURL(blob)) : null, blob);
-    app.sending.add({ id, view: one.view, blob, keep, told: (told) => heard(one, told), failed: (error) => lost(one, error), waits: (error) => waits(one, error) });
+    app.sending.add({
+      ...{ id, view: one.view, blob, keep },
+      told: (told) => heard(one, told),
+      failed: (error) => lost(one, error),
+      waits: (error) => waits(one, error),
+    });
     draw();
   }
 
@@ -186,7 +192,8 @@ export function scanScreen(app, id) {
       app.verdicts.set(verdict.record_id, verdict);
       if (isOpen()) return app.go(`#/record/${verdict.record_id}`, { fresh: true });
       const { tone, words: key } = looks(verdict.verdict);
-      app.toast(words.t("scan.late", { item: verdict.item_id, verdict: words.t(key) }), { tone, place: `#/record/${verdict.record_id}` });
+      const late = words.t("scan.late", { item: short(verdict.item_id, 40), verdict: words.t(key) });
+      app.toast(late, { tone, place: `#/record/${verdict.record_id}` });
     } catch (error) {
       Object.assign(work, { finishing: false, stuck: error });
       draw();
@@ -194,9 +201,7 @@ export function scanScreen(app, id) {
   }
 
   async function discard() {
-    const sure = takenCount(work.views) === 0 || (await ask(app, {
-      title: words.t("discard.title"), text: words.t("discard.text"), yes: words.t("discard.yes"), no: words.t("discard.no"),
-    }));
+    const sure = takenCount(work.views) === 0 || (await ask(app, "discard", words.t("discard.text")));
     if (!sure) return view.focus();
     app.drop(work);
     app.go("#/");

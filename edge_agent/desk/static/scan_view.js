@@ -1,4 +1,4 @@
-// How an item looks while it is photographed: the live picture, the views, and the one next thing to do. Draws; never acts.
+// How an item looks while it is photographed: the live picture, the views, the one next thing to do. Never acts.
 import { photoUrl, referenceUrl } from "./api.js";
 import { button, code, el, fill, icon, redraw } from "./dom.js";
 import { errorText, problemText, sentence, viewHint, viewName } from "./wording.js";
@@ -23,8 +23,10 @@ export function scanView(app, actions) {
   const caption = el("p", { class: "stage-caption" });
   const notice = el("div", { class: "stage-notice", hidden: true });
   const flash = el("div", { class: "flash" });
-  const stage = el("div", { class: "stage" }, app.viewfinder.node, still, el("div", { class: "guide" }), caption, notice, flash);
-  const shutter = el("button", { type: "button", class: "main shutter", "data-primary": true, "aria-keyshortcuts": "Enter Space", on: { click: actions.primary } });
+  const guide = el("div", { class: "guide" });
+  const stage = el("div", { class: "stage" }, app.viewfinder.node, still, guide, caption, notice, flash);
+  const keys = { "data-primary": true, "aria-keyshortcuts": "Enter Space" };
+  const shutter = el("button", { type: "button", class: "main shutter", ...keys, on: { click: actions.primary } });
   const now = el("section", { class: "panel now" });
   const views = el("ol", { class: "views", "aria-label": words.t("scan.views") });
   const extra = el("div", { class: "extra" });
@@ -56,14 +58,22 @@ export function scanView(app, actions) {
     const problem = live ? app.viewfinder.problem : null;
     const starting = live && problem === null && !app.viewfinder.live;
     notice.hidden = !(problem || starting || work.finishing || work.stuck);
-    const shows = [problem, starting, work.finishing, work.stuck?.detail, work.why, app.station.away, app.station.last?.camera];
+    const { away, last } = app.station;
+    const shows = [problem, starting, work.finishing, work.stuck?.detail, work.why, away, last?.camera];
     redraw(notice, shows, () => noticeParts(work, problem));
   }
 
   function noticeParts(work, problem) {
-    if (work.stuck) return [icon("warn"), el("p", { role: "alert" }, errorText(words, work.stuck)), button(words.t("again"), actions.finish)];
-    if (work.finishing) return [el("span", { class: "spinner" }), el("p", {}, words.t(app.station.away ? "scan.waits" : "scan.deciding")), work.why && el("p", { class: "hint" }, work.why)];
-    if (problem === null) return [el("span", { class: "spinner" }), el("p", {}, words.t("camera.starting"))];
+    const spinner = el("span", { class: "spinner" });
+    if (work.stuck) {
+      const why = el("p", { role: "alert" }, errorText(words, work.stuck));
+      return [icon("warn"), why, button(words.t("again"), actions.finish)];
+    }
+    if (work.finishing) {
+      const now = el("p", {}, words.t(app.station.away ? "scan.waits" : "scan.deciding"));
+      return [spinner, now, work.why && el("p", { class: "hint" }, work.why)];
+    }
+    if (problem === null) return [spinner, el("p", {}, words.t("camera.starting"))];
     const why = problem === "station" ? app.station.last?.camera?.why : null;
     return [
       icon("camera"),
@@ -74,7 +84,8 @@ export function scanView(app, actions) {
   }
 
   function fileButton() {
-    const input = el("input", { type: "file", accept: "image/*", capture: "environment", class: "unseen", id: "file", tabindex: "-1", "aria-hidden": "true" });
+    const hidden = { class: "unseen", tabindex: "-1", "aria-hidden": "true" };
+    const input = el("input", { id: "file", type: "file", accept: "image/*", capture: "environment", ...hidden });
     input.addEventListener("change", () => input.files[0] && actions.file(input.files[0]));
     return [input, button(words.t("camera.file"), () => input.click())];
   }
@@ -92,7 +103,10 @@ export function scanView(app, actions) {
 
   function nowParts(one) {
     if (one.state === "refused") return refusedParts(one);
-    if (one.error) return [el("h2", {}, words.t("photo.failed")), el("p", { role: "alert" }, errorText(words, one.error, { 503: "camera.station" }))];
+    if (one.error) {
+      const why = errorText(words, one.error, { 503: "camera.station" });
+      return [el("h2", {}, words.t("photo.failed")), el("p", { role: "alert" }, why)];
+    }
     if (wants(one)) return wantedParts(one);
     const { words: key } = STATES[one.problems.length ? "noted" : one.state];
     return [
@@ -119,12 +133,11 @@ export function scanView(app, actions) {
   }
 
   function refusedParts(one) {
-    const problems = one.problems.map((problem) => problemText(words, problem));
+    const alt = words.t("photo.refused.alt", { view: viewName(words, one.view) });
     return [
       el("h2", { class: "bad" }, icon("warn"), words.t("photo.refused.title")),
-      one.url && el("img", { class: "taken", src: one.url, alt: words.t("photo.refused.alt", { view: viewName(words, one.view) }) }),
-      ...problems.map(({ sign, text, todo, measured }) =>
-        el("div", { class: "problem" }, icon(sign), el("p", {}, el("strong", {}, text), todo && ` ${todo}`, measured && el("small", {}, measured)))),
+      one.url && el("img", { class: "taken", src: one.url, alt }),
+      ...one.problems.map(problemLine),
       el("div", { class: "actions" },
         button(words.t("photo.reshoot"), actions.primary, { sign: "retake", key: "R", class: "strong" }),
         button(words.t("photo.anyway"), actions.anyway, { key: "U" }),
@@ -132,11 +145,18 @@ export function scanView(app, actions) {
     ];
   }
 
+  function problemLine(problem) {
+    const { sign, text, todo, measured } = problemText(words, problem);
+    const said = el("p", {}, el("strong", {}, text), todo && ` ${todo}`, measured && el("small", {}, measured));
+    return el("div", { class: "problem" }, icon(sign), said);
+  }
+
   function example(view) {
     const known = app.examples.get(view);
     if (known === null) return null;
     const name = view.split("~")[0];
-    const picture = el("img", { class: "example", src: referenceUrl(name, 1), alt: words.t("scan.example", { view: viewName(words, name) }) });
+    const alt = words.t("scan.example", { view: viewName(words, name) });
+    const picture = el("img", { class: "example", src: referenceUrl(name, 1), alt });
     picture.addEventListener("error", () => {
       if (!app.station.away) app.examples.set(view, null);
       picture.remove();
@@ -149,9 +169,10 @@ export function scanView(app, actions) {
     const { sign, words: key } = STATES[state];
     const src = one.state === "empty" ? null : (one.url ?? (one.sha256 && photoUrl(one.sha256)));
     const mark = el("span", { class: "number", "aria-hidden": "true" }, String(index + 1));
+    const here = index === work.current ? "step" : null;
     return el("li", {}, el(
       "button",
-      { type: "button", class: `view is-${state}`, "aria-current": index === work.current ? "step" : null, on: { click: () => actions.select(index) } },
+      { type: "button", class: `view is-${state}`, "aria-current": here, on: { click: () => actions.select(index) } },
       src ? el("img", { src, alt: "" }) : mark,
       el("span", { class: "row-text" }, el("strong", {}, viewName(words, one.view)), el("small", {}, words.t(key))),
       sign && icon(sign),

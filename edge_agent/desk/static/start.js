@@ -36,7 +36,10 @@ export function startScreen(app) {
     form.classList.toggle("waiting", waiting !== null);
     note.classList.toggle("bad", app.beginError !== null && waiting === null);
     if (waiting === null) note.replaceChildren(app.beginError ?? words.t("start.hint"));
-    else fill(note, words.t(app.station.away ? "start.waits" : "start.opens"), " ", code(waiting), app.beginWhy && ` ${app.beginWhy}`);
+    else {
+      const what = words.t(app.station.away ? "start.waits" : "start.opens");
+      fill(note, what, " ", code(waiting), app.beginWhy && ` ${app.beginWhy}`);
+    }
   }
 
   async function look() {

@@ -1,4 +1,4 @@
-// What is always in sight: where one is, the connection and the queue; and what stands in the way, in a line of its own.
+// What is always in sight: where one is, the connection, the queue; and what stands in the way, in a line of its own.
 import * as api from "./api.js";
 import { open } from "./dialogs.js";
 import { button, el, icon, link, redraw } from "./dom.js";
@@ -27,28 +27,40 @@ export function deferred(update, now = Date.now()) {
 /** Draw the top of the page. */
 export function drawTop(app, top) {
   const { words, station } = app;
-  const state = station.last;
   const at = location.hash.split("?")[0] || "#/";
-  const here = (place) => (place === "#/" ? at === "#/" || at.startsWith("#/item") : at === place);
-  const unread = state?.unread ?? 0;
-  const nav = [["#/", "nav.scan", "barcode"], ["#/inbox", "nav.inbox", "inbox"], ["#/history", "nav.history", "clock"]].map(
-    ([place, key, sign]) =>
-      link(place, { "aria-current": here(place) ? "page" : null }, icon(sign), el("span", {}, words.t(key)),
-        place === "#/inbox" && unread > 0 && el("span", { class: "badge" }, el("span", { "aria-hidden": "true" }, String(unread)), el("span", { class: "unseen" }, words.n("inbox.unread", unread)))),
-  );
-  const brand = el("div", { class: "brand" }, el("img", { src: "/static/mark.svg", alt: "" }), el("span", {}, el("strong", {}, "Touchstone"), el("small", {}, state?.name ?? "")));
+  const brand = el("div", { class: "brand" }, el("img", { src: "/static/mark.svg", alt: "" }),
+    el("span", {}, el("strong", {}, "Touchstone"), el("small", {}, station.last?.name ?? "")));
   const tools = el("div", { class: "tools" },
     !station.locked && chip(app),
-    !station.locked && button(words.t("keys.title"), app.showKeys, { sign: "keyboard", class: "plain sign-only", title: words.t("keys.title"), "aria-keyshortcuts": "?" }),
-    button(words.t("settings.title"), app.showSettings, { sign: "sliders", class: "plain sign-only", title: words.t("settings.title") }));
-  const shows = [words.language, at, unread, state?.name, station.locked, tools.textContent];
-  redraw(top, shows, () => [el("div", {}, brand, station.locked ? null : el("nav", { "aria-label": words.t("nav.label") }, ...nav), tools)]);
+    !station.locked && tool(words.t("keys.title"), app.showKeys, "keyboard", "?"),
+    tool(words.t("settings.title"), app.showSettings, "sliders"));
+  const shows = [words.language, at, station.last?.unread, station.last?.name, station.locked, tools.textContent];
+  redraw(top, shows, () => [el("div", {}, brand, !station.locked && places(app, at), tools)]);
+}
+
+function tool(label, run, sign, key = null) {
+  return button(label, run, { sign, class: "plain sign-only", title: label, "aria-keyshortcuts": key });
+}
+
+function places(app, at) {
+  const { words } = app;
+  const unread = app.station.last?.unread ?? 0;
+  const badge = unread > 0 && el("span", { class: "badge" },
+    el("span", { "aria-hidden": "true" }, String(unread)),
+    el("span", { class: "unseen" }, words.n("inbox.unread", unread)));
+  const place = (where, key, sign, here, more = null) =>
+    link(where, { "aria-current": here ? "page" : null }, icon(sign), el("span", {}, words.t(key)), more);
+  return el("nav", { "aria-label": words.t("nav.label") },
+    place("#/", "nav.scan", "barcode", at === "#/" || at.startsWith("#/item")),
+    place("#/inbox", "nav.inbox", "inbox", at === "#/inbox", badge),
+    place("#/history", "nav.history", "clock", at === "#/history"));
 }
 
 function chip(app) {
   const { words, station, sending } = app;
   const { tone, sign, key, count } = connection(station.last, station.away, sending.unsent);
-  const many = station.away ? (count > 0 ? words.n("status.unsent", count) : null) : count > 0 ? words.n("status.pending", count) : words.t("status.sent");
+  const rest = station.away ? null : words.t("status.sent");
+  const many = count > 0 ? words.n(station.away ? "status.unsent" : "status.pending", count) : rest;
   return el("button", { type: "button", class: `chip ${tone}`, on: { click: () => showStatus(app) } },
     icon(sign), el("span", {}, el("strong", {}, words.t(key)), many && el("small", {}, many)));
 }
@@ -62,9 +74,13 @@ export function drawBanners(app, place) {
     const kept = sending.unsent > 0 ? ` ${words.n("away.photos", sending.unsent)}` : "";
     lines.push(line("bad", "warn", words.t("away.title"), words.t("away.text") + kept));
   } else if (state && !station.locked) {
-    if (!state.disk.scanning) lines.push(line("bad", "disk", words.t("disk.title"), state.disk.why ?? words.t("disk.text")));
-    if (state.model === null) lines.push(line("wait", "update", words.t("model.title"), words.t("model.text")));
-    if (updateWaits(state)) lines.push(line("wait", "update", words.t("update.title", { release: state.update.release }), words.t("update.text"), deferButtons(app)));
+    const { disk, model, update } = state;
+    if (!disk.scanning) lines.push(line("bad", "disk", words.t("disk.title"), disk.why ?? words.t("disk.text")));
+    if (model === null) lines.push(line("wait", "update", words.t("model.title"), words.t("model.text")));
+    if (updateWaits(state)) {
+      const title = words.t("update.title", { release: update.release });
+      lines.push(line("wait", "update", title, words.t("update.text"), deferButtons(app)));
+    }
   }
   redraw(place, lines.map((one) => one.textContent), () => lines);
 }
@@ -86,7 +102,8 @@ async function defer(app, hours) {
 
 /** Say how an update stands, in the person's words where this page has some. */
 function updateText(words, update) {
-  const known = words.has(`update.${update?.state}`) ? words.t(`update.${update.state}`, { release: update.release }) : update?.detail;
+  const key = `update.${update?.state}`;
+  const known = words.has(key) ? words.t(key, { release: update.release }) : update?.detail;
   const until = deferred(update) && words.t("update.until", { time: words.when(update.deferred_until) });
   return [known, until].filter(Boolean).join(", ");
 }
@@ -111,10 +128,11 @@ export function showStatus(app) {
     ["status.model", model ? `${model.name} ${model.release} · ${model.variant}` : words.t("model.title")],
     ["status.update", updateText(words, update)],
   ].filter(Boolean);
-  const list = el("dl", { class: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, words.t(name)), el("dd", {}, value)]));
+  const lines = facts.flatMap(([name, value]) => [el("dt", {}, words.t(name)), el("dd", {}, value)]);
+  const now = deferred(update) && button(words.t("update.now"), () => defer(app, 0));
   const offered = COMING.has(update?.state) || deferred(update);
-  open(app, words.t("status.title"), el("div", { class: "body" }, list,
+  open(app, words.t("status.title"), el("div", { class: "body" }, el("dl", { class: "facts" }, ...lines),
     queue.pending > 0 && !link_.online && el("p", { class: "hint" }, words.t("status.safe")),
     offered && el("h3", {}, words.t("update.put_off")),
-    offered && el("div", { class: "actions" }, deferred(update) && button(words.t("update.now"), () => defer(app, 0)), ...deferButtons(app))));
+    offered && el("div", { class: "actions" }, now, ...deferButtons(app))));
 }

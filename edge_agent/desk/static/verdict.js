@@ -28,7 +28,8 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
       draw();
       if (app.screen === screen) screen.focus();
     } catch (error) {
-      node.replaceChildren(el("p", { class: "note bad", role: "alert" }, errorText(words, error, { 404: "record.gone" })));
+      const why = errorText(words, error, { 404: "record.gone" });
+      node.replaceChildren(el("p", { class: "note bad", role: "alert" }, why));
     }
   }
 
@@ -67,9 +68,10 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
       verdict.audited && pill("wait", "shelf", words.t("record.audited")),
       verdict.again && pill("", "retake", words.t("verdict.again")),
     ].filter(Boolean);
+    const reasons = verdict.reasons.map((reason) => el("li", {}, reasonText(words, reason, verdict)));
     return el("section", { class: "why" },
       el("h2", {}, words.t("verdict.why")),
-      el("ul", { class: "reasons" }, ...verdict.reasons.map((reason) => el("li", {}, reasonText(words, reason, verdict)))),
+      el("ul", { class: "reasons" }, ...reasons),
       notes.length > 0 && el("p", { class: "pills" }, ...notes));
   }
 
@@ -79,23 +81,25 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
       const best = references.get(one.view);
       if (one.url.startsWith("/") && !(best && best.similarity >= one.similarity)) references.set(one.view, one);
     }
-    const pairs = verdict.views.map((one) => pair(one, references.get(one.view) ?? references.get(one.view.split("~")[0])));
+    const beside = (view) => references.get(view) ?? references.get(view.split("~")[0]);
+    const pairs = verdict.views.map((one) => pair(one, beside(one.view)));
     return pairs.length > 0 && el("section", { class: "pairs", "aria-label": words.t("verdict.photos") }, ...pairs);
   }
 
   function pair(one, reference) {
     const name = viewName(words, one.view);
-    const pictures = [one.sha256 && { src: api.photoUrl(one.sha256), alt: words.t("verdict.photo.alt", { view: name }), caption: words.t("verdict.photo") }];
-    if (reference) {
-      const caption = words.t("verdict.reference");
-      pictures.push({ src: reference.url, alt: words.t("verdict.reference.alt", { view: name }), caption });
-    }
+    const shot = (src, key) => src && { src, alt: words.t(`${key}.alt`, { view: name }), caption: words.t(key) };
+    const seen = [
+      shot(one.sha256 && api.photoUrl(one.sha256), "verdict.photo"),
+      shot(reference?.url, "verdict.reference"),
+    ].filter(Boolean);
     const share = reference && words.percent(reference.similarity);
     const alike = share && el("small", {}, words.t("verdict.alike", { share }));
-    const seen = pictures.filter(Boolean);
-    const figures = seen.map(({ src, alt, caption }) => el("span", { class: "shot" }, picture(src, alt), el("small", {}, caption)));
-    return el("button",
-      { type: "button", class: "pair", "aria-label": words.t("verdict.enlarge", { view: name }), on: { click: () => showLarge(app, name, seen) } },
+    const figures = seen.map(({ src, alt, caption }) =>
+      el("span", { class: "shot" }, picture(src, alt), el("small", {}, caption)));
+    const label = words.t("verdict.enlarge", { view: name });
+    const enlarge = () => showLarge(app, name, seen);
+    return el("button", { type: "button", class: "pair", "aria-label": label, on: { click: enlarge } },
       el("span", { class: "pair-head" }, el("strong", {}, name), alike), el("span", { class: "shots" }, ...figures));
   }
 

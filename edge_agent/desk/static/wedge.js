@@ -1,8 +1,8 @@
 // Tells a barcode scanner that acts as a keyboard (a "wedge") from a person: it types fast and ends with Enter. Pure.
 //
 // Outside of text fields a key waits for the length of one gap before it counts as a shortcut, so that the first letter
-// of a code never acts as one. Inside of text fields keys go where the person looks, and a code is recognised at its end.
-// Once two letters have come at once, a hiccup in the middle does not cut the code: half a code would be another item's.
+// of a code never acts as one. In text fields keys go where the person looks, and a code is recognised at its end.
+// Once two letters came at once, a hiccup in the middle does not cut the code: half a code would be another item's.
 
 const GAP_MS = 80;
 const HICCUP_MS = 400;

@@ -1,7 +1,7 @@
 // One item being photographed: its views, and what has become of each photo. Pure; the station holds the truth.
 //
-// A photo's state: "empty", "sending", "unsent" (no answer yet: kept here and sent again), "refused" (not kept: problems),
-// "kept". With `again` a kept photo is being taken once more; the kept one counts until the new one replaces it.
+// A photo's state: "empty", "sending", "unsent" (no answer yet: kept here and sent again), "refused" (it has problems,
+// and was not kept), "kept". With `again` a kept photo is being taken once more; it counts until the new one is kept.
 
 /** Make an item's work from a session as the station tells it. */
 export function workOf(session) {
@@ -80,7 +80,7 @@ export function onTheWay(views) {
   return views.some((one) => one.state === "sending" || one.state === "unsent");
 }
 
-/** Return what Enter does now: "shoot", "next", "finish", "wait", or "check" while the photo just taken is looked at. */
+/** Return what Enter does now: "shoot", "next", "finish", "wait"; "check": the photo just taken is looked at. */
 export function primary(work) {
   if (work.finishing) return "wait";
   const one = work.views[work.current];

@@ -67,7 +67,7 @@ def desk_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def context_of(browser: Browser, desk_url: str) -> Iterator[Callable[..., BrowserContext]]:
-    """``context_of(...)`` makes a visitor that can reach nothing but the desk; a broken page fails the test at its end."""
+    """``context_of(...)`` makes a visitor that reaches the desk alone; a broken page fails the test at its end."""
     opened: list[BrowserContext] = []
     wrong: list[str] = []
 

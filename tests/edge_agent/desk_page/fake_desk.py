@@ -1,4 +1,4 @@
-"""A station's desk that keeps everything in memory: the page's other half while it is made, with switches for what goes wrong.
+"""A station's desk in memory: the page's other half while it is made, with switches for what goes wrong.
 
 Speaks the same HTTP as the daemon, and judges nothing: a test says what comes next. Run it to look at the page:
 ``python -m tests.edge_agent.desk_page.fake_desk [PORT]``.
@@ -140,7 +140,7 @@ class FakeDesk:
         return self.sessions[identity]
 
     def conclude(self, identity: str) -> Json:
-        """End a session with the verdict that the test has laid out, or with a plain one; a second time, with the same."""
+        """End a session with the verdict that the test has laid out, or a plain one; a second time, with the same."""
         if identity in self.finished:
             return {**self.finished[identity], "again": True}
         session = self.session(identity)

@@ -1,4 +1,4 @@
-"""Takes the pictures of the operator's page that the documents show: ``python -m tests.edge_agent.desk_page.take_screenshots``.
+"""Takes pictures of the operator's page for the documents: ``python -m tests.edge_agent.desk_page.take_screenshots``.
 
 Every picture is a real page against the fake desk; nothing is drawn afterwards but its number of colours.
 """

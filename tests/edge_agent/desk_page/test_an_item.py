@@ -65,7 +65,7 @@ def test_enter_shoots_and_a_key_held_down_shoots_once(page, fake: FakeDesk) -> N
     expect(view_button(page, "Hardware")).to_contain_text("to take")
 
 
-def test_numbers_jump_to_views_and_the_order_goes_on_from_there(page) -> None:
+def test_numbers_jump_to_views_and_the_order_goes_on_from_there(page, fake: FakeDesk) -> None:
     scan(page, "JUMP-1")
     page.locator(".stage").wait_for()
     page.keyboard.press("3")
@@ -133,7 +133,7 @@ def test_a_second_photo_of_a_view_can_be_added_and_removed(page, fake: FakeDesk)
     assert [one["view"] for one in session["views"]] == ["logo", "stitching", "hardware"]
 
 
-def test_without_the_automatic_verdict_enter_asks_for_it(page) -> None:
+def test_without_the_automatic_verdict_enter_asks_for_it(page, fake: FakeDesk) -> None:
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("Verdict right after the last photo").uncheck()
     page.keyboard.press("Escape")
@@ -193,7 +193,7 @@ def test_each_photo_stands_beside_its_nearest_reference(page, fake: FakeDesk) ->
     assert page.locator("dialog img").count() == 2
 
 
-def test_the_key_of_the_last_photo_does_not_wave_the_verdict_away(page) -> None:
+def test_the_key_of_the_last_photo_does_not_wave_the_verdict_away(page, fake: FakeDesk) -> None:
     scan(page, "QUICK-1")
     shoot_all(page)
     verdict(page)

@@ -142,7 +142,8 @@ def test_the_stations_camera_takes_the_photos_and_its_absence_is_said(page, fake
 def test_without_a_camera_a_picture_file_does(context_of, fake: FakeDesk) -> None:
     context = context_of()
     context.add_init_script(
-        "if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))"
+        "if (navigator.mediaDevices) navigator.mediaDevices.getUserMedia ="
+        "  () => Promise.reject(new DOMException('', 'NotFoundError'))"
     )
     page = context.new_page()
     page.goto("/")
@@ -153,6 +154,29 @@ def test_without_a_camera_a_picture_file_does(context_of, fake: FakeDesk) -> Non
     page.locator("#file").set_input_files(png)
     expect(view_button(page, "Logo")).to_contain_text("kept")
     assert list(fake.photos.values()) == [b"\xff\xd8 a picture"]
+
+
+@pytest.mark.parametrize(
+    ("still", "kept"),
+    [("Promise.resolve(new Blob(['a still'], { type: 'image/jpeg' }))", b"a still"), ("new Promise(() => {})", None)],
+)
+def test_a_larger_still_is_taken_where_the_camera_has_one_and_its_video_where_it_hangs(
+    context_of, fake, still, kept
+) -> None:
+    context = context_of()
+    context.add_init_script(
+        "if (window.ImageCapture) { const size = { max: 9000 };"
+        "  ImageCapture.prototype.getPhotoCapabilities = async () => ({ imageWidth: size, imageHeight: size });"
+        f"  ImageCapture.prototype.takePhoto = () => {still}; }}"
+    )
+    page = context.new_page()
+    page.goto("/")
+    page.locator("#code").wait_for()
+    scan(page, "STILL-1")
+    shoot(page, "Logo")
+    expect(view_button(page, "Logo")).to_contain_text("kept", timeout=10_000)
+    (photo,) = fake.photos.values()
+    assert photo == kept or (kept is None and photo.startswith(b"\xff\xd8"))
 
 
 def test_the_inbox_tells_what_experts_said_what_waits_and_what_to_hold(page, fake: FakeDesk) -> None:
@@ -308,7 +332,10 @@ def test_a_page_that_nobody_sees_asks_nothing_and_a_seen_one_asks_every_two_seco
         return fake.asked.count("GET /v1/state")
 
     assert 2 <= asked_in(5) <= 4
-    hide = "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden }); document.dispatchEvent(new Event('visibilitychange')); }"
+    hide = """(hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
     page.evaluate(hide, True)
     page.wait_for_timeout(500)
     assert asked_in(3) == 0

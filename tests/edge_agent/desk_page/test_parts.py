@@ -85,7 +85,10 @@ def test_the_next_step_follows_from_what_has_become_of_the_photos(js) -> None:
     body = """
       const work = m.workOf(a);
       const seen = [m.primary(work)];
-      const step = (state, more = {}) => { Object.assign(work.views[work.current], { state, ...more }); seen.push(m.primary(work)); };
+      const step = (state, more = {}) => {
+        Object.assign(work.views[work.current], { state, ...more });
+        seen.push(m.primary(work));
+      };
       step("sending");
       step("refused");
       step("unsent");
@@ -138,7 +141,9 @@ def test_photos_are_sent_in_order_and_a_newer_one_takes_the_older_ones_place(js)
         return task(1);
       };
       const queue = new m.Sending(async (job) => { sent.push(job.blob); return job.blob; }, persist);
-      const add = (view, blob) => queue.add({ id: "s", view, blob, keep: false, told: (one) => told.push(one), failed() {}, waits: () => waited.push(view) });
+      const hears = { told: (one) => told.push(one), failed() {} };
+      const add = (view, blob) =>
+        queue.add({ id: "s", view, blob, keep: false, ...hears, waits: () => waited.push(view) });
       add("logo", 1); add("seam", 2); add("logo", 3);
       await new Promise((done) => setTimeout(done, 20));
       const unsent = queue.unsent;

@@ -62,7 +62,7 @@ def test_in_a_window_which_closes(page) -> None:
     assert page.locator("dialog").count() == 0
 
 
-def test_on_a_verdict_straight_to_the_next_item(page) -> None:
+def test_on_a_verdict_straight_to_the_next_item(page, fake: FakeDesk) -> None:
     scan(page, "FIRST-1")
     shoot_all(page)
     verdict(page)
