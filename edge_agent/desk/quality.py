@@ -46,5 +46,5 @@ def references(inspector: Inspector, view: str) -> tuple[str, ...]:
 
 
 def reference_of(inspector: Inspector, view: str, photo: bytes) -> tuple[int, float | None] | None:
-    """Return which reference of a view is closest to a photo, counted from 0, and how close; ``None`` without any."""
-    return (0, None) if references(inspector, view) else None
+    """Return which reference of a view is closest to a photo, counted from 1, and how close; ``None`` without any."""
+    return (1, None) if references(inspector, view) else None
