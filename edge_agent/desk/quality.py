@@ -58,7 +58,7 @@ def references_of(inspector: Inspector) -> References:
 
 
 def reference_of(inspector: Inspector, view: str, photo: bytes) -> tuple[int, float] | None:
-    """Return which reference of a view is closest to a stored photo, counted from 0, and how close (-1 to 1).
+    """Return which reference of a view is closest to a stored photo, counted from 1, and how close (-1 to 1).
 
     Raises:
         Unsupported: the photo does not decode.
@@ -68,4 +68,4 @@ def reference_of(inspector: Inspector, view: str, photo: bytes) -> tuple[int, fl
 
     name = f"of view {view!r}"
     nearest = references_of(inspector).nearest(view, describe(read_photo(photo, name), name))
-    return None if nearest is None else (nearest.number, nearest.similarity)
+    return None if nearest is None else (nearest.number + 1, nearest.similarity)

@@ -144,10 +144,10 @@ def _photo(desk: Desk, sha256: str) -> bytes:
 def _reference(desk: Desk, view: str, number: str) -> bytes:
     current = desk.parts.slot.current
     files = () if current is None else references_of(current.inspector).files(view)
-    if current is None or not (number.isascii() and number.isdigit() and int(number[:9]) < len(files)):
+    if current is None or not (number.isascii() and number.isdigit() and 1 <= int(number[:9]) <= len(files)):
         raise NotFound(f"reference {view[:40]!a} {number[:9]!a}: the running model has no such photo")
     try:
-        return current.inspector.bundle.path(files[int(number)]).read_bytes()
+        return current.inspector.bundle.path(files[int(number) - 1]).read_bytes()
     except OSError as error:  # swapped, and cleaned up, a moment ago
         raise NotFound(f"reference {view[:40]!a} {number[:9]!a}: its bundle runs no more; look again") from error
 

@@ -70,7 +70,7 @@ def verdict(
         record: what was decided.
         again: it had been decided before.
         objected: a person here disagreed.
-        references: by view, the genuine photo to hold beside it, counted from 0, and how alike they are.
+        references: by view, the genuine photo to hold beside it, counted from 1, and how alike they are.
     """
     return {
         "record_id": record.record_id,
