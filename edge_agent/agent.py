@@ -37,6 +37,10 @@ _SOON_S = 0.02
 _LEFT_AFTER_S = 3600.0
 
 
+class AlreadyRunning(StationFault):
+    """The daemon of this home runs in another process."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything that a scan needs, built once a process."""
@@ -61,8 +65,14 @@ def build(home: Home, stopping: threading.Event) -> Parts:
     home.create()
     outbox = Outbox(home.database_file)
     photos = ContentFolder(home.photos)
-    station = Station(identity=identity, outbox=outbox, photos=photos, min_free_bytes=config.min_free_bytes)
     slot = ModelSlot(home=home, book=ReleaseBook(outbox), config=config, stopping=stopping)
+    station = Station(
+        identity=identity,
+        outbox=outbox,
+        photos=photos,
+        min_free_bytes=config.min_free_bytes,
+        on_scanned=slot.scanned,
+    )
     return Parts(home=home, config=config, identity=identity, outbox=outbox, photos=photos, station=station, slot=slot)
 
 
@@ -70,7 +80,8 @@ def hold_lock(home: Home) -> IO[str]:
     """Make this process the one daemon of ``home`` for as long as the returned file is open.
 
     Raises:
-        StationFault: another one runs, or the disk or its permissions do not allow it.
+        AlreadyRunning: another one runs.
+        StationFault: the disk or its permissions do not allow it.
     """
     home.create()
     with disk_errors(str(home.lock_file)):
@@ -79,16 +90,20 @@ def hold_lock(home: Home) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise StationFault(f"{home.root}: another 'touchstone-agent run' is running here; stop that one first") from (
+        raise AlreadyRunning(f"{home.root}: another 'touchstone-agent run' is running here; stop that one first") from (
             error
         )
     return file
 
 
 def restore_model(parts: Parts) -> None:
-    """Load the committed model after verifying its signed metadata again, offline; none is fine."""
-    if not parts.slot.book.proved():
+    """Load the committed model after verifying its signed metadata again, offline; none is fine.
+
+    For the one daemon: what is unproved and killed it again and again is given up first.
+    """
+    if not parts.slot.book.proved() and parts.slot.book.candidate() is None:
         return
+    parts.slot.begin()
     from edge_agent.admission import verify_kept  # costs a tenth of a second, and only this path needs it
     from edge_agent.signed_releases import read_pinned_root
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.contracts.errors import StationFault
+from edge_agent.waiting import parse_hours
+from runtime.contracts.errors import StationFault, Unsupported
 
 MIB = 1024 * 1024
 
@@ -33,7 +34,13 @@ class Config:
         variant: the bundle's variant to run; None: the fastest that agrees with its builder on this device.
         trial_timeout_s: how long the trial of one variant may take.
         trial_max_bytes: address space that a trial may use.
+        trial_max_disk_bytes: what a trial may write to its temporary folder.
         max_latency_ms: a variant that needs longer for one golden item is refused.
+        update_hours: local hours in which a new release may take over, as ``22-06``; empty: at any time.
+        shadow_scans: on so many scans a new release is compared with the running one before it takes over; 0: on none.
+        shadow_max_disagree: share of these scans on which it may decide otherwise, 0 to 1.
+        watch_scans: so many scans after it took over, a release has proved itself or is taken back; 0: it just stays.
+        watch_hours: so long after, too, if there were a few scans.
     """
 
     server: str | None = None
@@ -45,7 +52,13 @@ class Config:
     variant: str | None = None
     trial_timeout_s: float = 120.0
     trial_max_bytes: int = 8192 * MIB
+    trial_max_disk_bytes: int = 1024 * MIB
     max_latency_ms: float = 5000.0
+    update_hours: str = ""
+    shadow_scans: int = 0
+    shadow_max_disagree: float = 0.10
+    watch_scans: int = 50
+    watch_hours: float = 24.0
 
 
 def read_config(path: Path) -> Config:
@@ -66,7 +79,12 @@ def read_config(path: Path) -> Config:
     unknown = sorted(set(data) - set(fields))
     if unknown:
         raise StationFault(f"{path.name}: unknown key {unknown[0]!r}; expected {', '.join(fields)}")
-    return Config(**{name: _checked(path.name, name, str(fields[name].type), value) for name, value in data.items()})
+    config = Config(**{name: _checked(path.name, name, str(fields[name].type), value) for name, value in data.items()})
+    try:
+        parse_hours(config.update_hours)
+    except Unsupported as error:
+        raise StationFault(f"{path.name}: update_hours: {error}") from error
+    return config
 
 
 def _checked(file: str, name: str, kind: str, value: object) -> Any:
@@ -76,5 +94,9 @@ def _checked(file: str, name: str, kind: str, value: object) -> Any:
         return value
     if kind == "str | None" and isinstance(value, str) and value:
         return value
-    expected = {"float": "a number above 0", "int": "a whole number, 0 or more"}.get(kind, "a text that is not empty")
+    if kind == "str" and isinstance(value, str):
+        return value
+    expected = {"float": "a number above 0", "int": "a whole number, 0 or more", "str": "a text"}.get(
+        kind, "a text that is not empty"
+    )
     raise StationFault(f"{file}: {name}: expected {expected}, got {value!r}")

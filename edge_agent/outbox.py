@@ -24,6 +24,8 @@ from runtime.contracts.sync import Answer
 CLOCK_FACT = "clock_offset_s"
 CONTACT_FACT = "last_contact_s"
 ERROR_FACT = "last_error"
+UPDATE_FROM_FACT = "update_from"
+UPDATE_FROM_ERROR_FACT = "update_from_error"
 
 LONGEST_WAIT_S = 2 * 86_400.0
 """No due time lies further ahead; one that does was written by a clock that has jumped, and counts as due."""
@@ -90,6 +92,14 @@ class Outbox:
         with self._reading() as db:
             row = db.execute("SELECT body FROM record WHERE record_id = ?", (record_id,)).fetchone()
         return None if row is None else _record(row[0])
+
+    def records(self, *, after: int, limit: int, newest_first: bool = False) -> tuple[tuple[int, Record], ...]:
+        """Return records after number ``after``, each with its number; at most ``limit``, oldest first unless told."""
+        with self._reading() as db:
+            order = "DESC" if newest_first else "ASC"
+            query = f"SELECT seq, body FROM record WHERE seq > ? ORDER BY seq {order} LIMIT ?"  # noqa: S608 - ours
+            rows = db.execute(query, (after, limit)).fetchall()
+        return tuple((int(seq), _record(body)) for seq, body in rows)
 
     def lease(self, *, now_s: float, lease_s: float, limit: int) -> tuple[Leased, ...]:
         """Take records to send, suspect and uncertain ones first, then audited ones, then the rest, oldest first.

@@ -97,7 +97,9 @@ class Station:
         photos: ContentFolder,
         min_free_bytes: int,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_scanned: Callable[[Record, Sequence[Checked]], None] = lambda record, photos: None,
     ) -> None:
+        self._on_scanned = on_scanned
         self._identity = identity
         self._outbox = outbox
         self._intake = Intake(outbox, photos, min_free_bytes)
@@ -201,6 +203,7 @@ class Station:
             return self._again(self._outbox.find(record_id) or record, photos)
         if is_case(record):
             self._intake.keep(photos)
+        self._on_scanned(record, photos)
         return Scanned(record=record, again=False)
 
     def _again(self, earlier: Record, photos: Sequence[Checked]) -> Scanned:

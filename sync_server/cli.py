@@ -21,6 +21,7 @@ from sync_server.auth import ROLES, add_person
 from sync_server.datasets import freeze, write_snapshot
 from sync_server.devices import issue_code
 from sync_server.founding import FIRST_ADMIN, found_server
+from sync_server.patching import Patches
 from sync_server.publishing import publish
 from sync_server.releases import first_root
 from sync_server.schema import utc_now
@@ -147,12 +148,12 @@ def _sign(arguments: argparse.Namespace) -> None:
 
 def _publish(arguments: argparse.Namespace) -> None:
     with _services(arguments.home) as services:
-        keys = services.settings.online_keys
-        done = publish(services.store, services.blobs, keys, arguments.bundle, services.now())
+        patches, keys = Patches(services.settings.patches), services.settings.online_keys
+        done = publish(services.store, services.blobs, patches, keys, arguments.bundle, services.now())
     if done.new:
         print(
             f"published: {target_path(done.release.info)}, {done.files_stored} files stored, "
-            f"{done.files_kept} were here already"
+            f"{done.files_kept} were here already; {done.patches} patches"
         )
     else:
         print(f"already published: {target_path(done.release.info)}; nothing changed")

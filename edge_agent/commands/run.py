@@ -50,7 +50,12 @@ def main(home: Home, arguments: argparse.Namespace) -> int:
 
 async def _daemon(parts: Parts, stopping: threading.Event) -> None:
     network = _Network(parts, stopping)
-    watch = Watch(parts, on_record=lambda: supervisor.wake("uplink"))
+
+    def on_record() -> None:
+        for name in ("uplink", "proving"):
+            supervisor.wake(name)
+
+    watch = Watch(parts, on_record)
     loops = (
         Loop(name="watch", step=watch.step, longest_wait_s=_WATCH_LONGEST_WAIT_S, grace_s=None),
         Loop(
@@ -65,9 +70,16 @@ async def _daemon(parts: Parts, stopping: threading.Event) -> None:
             longest_wait_s=_UPDATE_LONGEST_WAIT_S,
             grace_s=_NETWORK_GRACE_S,
         ),
+        Loop(
+            name="proving",
+            step=parts.slot.advance,
+            longest_wait_s=_WATCH_LONGEST_WAIT_S,
+            grace_s=_NETWORK_GRACE_S,
+        ),
     )
     supervisor = Supervisor(loops, stopping)
     ended = await supervisor.run()
+    parts.slot.end()
     note("stopped", in_order=ended)
     if not ended:
         # A thread still waits for the network. All that matters is on disk already, so leave without it.
@@ -110,6 +122,7 @@ def _once(parts: Parts, stopping: threading.Event) -> int:
     steps: tuple[tuple[Callable[[], float], Callable[[], bool]], ...] = (
         (network.update_step, lambda: True),
         (watch.step, watch.is_empty),
+        (parts.slot.advance, lambda: True),
         (network.uplink_step, lambda: True),
     )
     failed = False
@@ -123,4 +136,5 @@ def _once(parts: Parts, stopping: threading.Event) -> int:
                 sys.stderr.write(f"touchstone-agent: {error}\n")
     finally:
         network.close()
+    parts.slot.end()
     return 2 if failed else 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_agent.agent import Parts, build
 from edge_agent.home import Home
-from edge_agent.model_slot import RunningModel
+from edge_agent.running_model import RunningModel
 from edge_agent.station import Scanned, ScanRequest
 from runtime.contracts.bundle import ANY_VIEW, MANIFEST_FILE, read_manifest
 from runtime.contracts.codec import canonical_json, decode, parse_json

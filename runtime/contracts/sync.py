@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
+from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import BundleId, ItemId, Label, RecordId, StationId
 
@@ -17,6 +19,12 @@ TOKEN_AUDIENCE = "touchstone-sync"  # noqa: S105 - a name, not a secret
 TOKEN_LIFETIME_S = 60
 MAX_PHOTO_BYTES = 64 * 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024
+MIN_PATCHED_BYTES, MAX_PATCHED_BYTES = 16 * 1024, 128 * 1024 * 1024
+"""Sizes of files that travel as patches: below, asking costs more than it saves; above, a station lacks the memory."""
+NOTHING = sha256_hex(b"")
+"""What a patch of a file that is new starts from: plain compression."""
+SIGNED_AT = "x-signed-at"
+"""Of TUF metadata: when it was signed, ISO 8601 in UTC, by the clock of the signer. Signed with all the rest."""
 
 _CODE = re.compile(r"([A-Z2-7]{16})-([0-9a-f]{32})")
 
@@ -59,12 +67,25 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationReport:
-    """``PUT /v1/station/report``: what the station has shown that it runs, and how its outbox stands."""
+    """``PUT /v1/station/report``: what the station has shown that it runs, and how its outbox stands.
+
+    Attributes:
+        bundle_id: what runs; ``release`` and ``variant`` belong to it.
+        release: its counter.
+        variant: which of its variants.
+        state: how the newest release that this station knows stands: it runs (``running``), runs and is being watched
+            (``watch``), looks at the same photos beside (``shadow``), is ready and waits for its hour (``waits``), was
+            refused (``refused``), or ran and was taken back (``reverted``); ``no-model``: nothing runs.
+        detail: in words, with the release that ``state`` is about.
+        recorded: scans.
+        acked: those that the server has taken.
+        pending: those that it has not.
+    """
 
     bundle_id: BundleId | None
     release: int | None
     variant: str | None
-    state: Literal["running", "refused", "no-model"]
+    state: Literal["running", "refused", "no-model", "waits", "shadow", "watch", "reverted"]
     detail: str
     recorded: int
     acked: int
@@ -91,6 +112,20 @@ class ReleaseInfo:
     name: str
     release: int
     floor: int
+
+
+def moment(text: object) -> datetime | None:
+    """Return the moment that ISO 8601 text with a timezone names; ``None`` for anything else."""
+    try:
+        parsed = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return parsed if parsed is not None and parsed.tzinfo else None
+
+
+def patch_path(old_sha256: str, new_sha256: str) -> str:
+    """Return where the server answers a patch: zstd, the old file's bytes as its prefix (``zstd --patch-from``)."""
+    return f"/v1/patches/{old_sha256}/{new_sha256}"
 
 
 def target_path(release: ReleaseInfo) -> str:

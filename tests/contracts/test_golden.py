@@ -33,6 +33,8 @@ MESSAGES: dict[str, type] = {
     "record": Record,
     "release_info": ReleaseInfo,
     "station_report": StationReport,
+    "station_report_on_watch": StationReport,
+    "station_report_reverted": StationReport,
     "station_report_without_a_model": StationReport,
 }
 NOT_SENT_ALONE = {Answer, EnrolmentCode}
