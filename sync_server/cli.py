@@ -20,6 +20,7 @@ from sync_server.app import build_services, create_app
 from sync_server.auth import ROLES, add_person
 from sync_server.datasets import freeze, write_snapshot
 from sync_server.devices import issue_code
+from sync_server.exporting import export_release
 from sync_server.founding import FIRST_ADMIN, found_server
 from sync_server.patching import Patches
 from sync_server.publishing import publish
@@ -89,6 +90,12 @@ def build_parser() -> argparse.ArgumentParser:
     published = commands.add_parser("publish", parents=[bundle, home], help="publish a signed bundle to the fleet")
     published.set_defaults(command=_publish)
 
+    exported = commands.add_parser(
+        "export-release", parents=[home], help="write the newest release into a folder, for stations without a network"
+    )
+    exported.add_argument("folder", type=Path, metavar="FOLDER", help="an empty or new folder")
+    exported.set_defaults(command=_export_release)
+
     snapshot = commands.add_parser("snapshot", parents=[home], help="write what the experts agreed on as a dataset")
     snapshot.add_argument("--out", type=Path, required=True, help="an empty or new folder")
     snapshot.set_defaults(command=_snapshot)
@@ -157,6 +164,16 @@ def _publish(arguments: argparse.Namespace) -> None:
         )
     else:
         print(f"already published: {target_path(done.release.info)}; nothing changed")
+
+
+def _export_release(arguments: argparse.Namespace) -> None:
+    with _services(arguments.home) as services:
+        keys = services.settings.online_keys
+        done = export_release(services.store, services.blobs, keys, arguments.folder, services.now())
+    print(
+        f"exported: {done.release.target}, {done.files} files, {done.size / 1e6:.1f} MB; stations take it until "
+        f"{done.usable_until:%Y-%m-%d %H:%M} UTC: 'touchstone-agent update --from {arguments.folder}'"
+    )
 
 
 def _snapshot(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import StationId, check_name
 from runtime.contracts.sync import EnrolmentCode, EnrolRequest, StationReport
 from sync_server.auth import token_hash
+from sync_server.evidence import SignedReport, station_id_of
 from sync_server.refusals import Forbidden
 from sync_server.schema import ENROLMENT_CODES, STATIONS, stamp
 from sync_server.store import insert_new
@@ -66,7 +67,7 @@ def enrol(connection: Connection, request: EnrolRequest, now: datetime) -> Stati
     ).one_or_none()
     if code is None or code.expires_at < stamp(now):
         raise Forbidden(_REFUSED)
-    station_id = StationId("st-" + hashlib.sha256(bytes.fromhex(request.public_key)).hexdigest()[:16])
+    station_id = station_id_of(request.public_key)
     if code.used_by is not None:
         if code.used_by != station_id:
             raise Forbidden(_REFUSED)
@@ -77,9 +78,20 @@ def enrol(connection: Connection, request: EnrolRequest, now: datetime) -> Stati
     return station_id
 
 
-def store_report(connection: Connection, station_id: StationId, report: StationReport, now: datetime) -> None:
-    """Keep the newest word of a station on itself."""
-    values = {"report": canonical_json(report).decode(), "last_seen": stamp(now)}
+def store_report(
+    connection: Connection,
+    station_id: StationId,
+    report: StationReport,
+    now: datetime,
+    signed: SignedReport | None = None,
+) -> None:
+    """Keep the newest word of a station on itself, and what proves that it is the station's."""
+    values = {
+        "report": canonical_json(report).decode(),
+        "report_body": signed and signed.body,
+        "report_token": signed and signed.token,
+        "last_seen": stamp(now),
+    }
     connection.execute(update(STATIONS).where(STATIONS.c.id == station_id).values(values))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
+from runtime.contracts.records import StationId
 from runtime.contracts.sync import Answers, Assignment, EnrolAnswer, EnrolRequest, StationReport
 from sync_server.api.bodies import strictly
-from sync_server.api.callers import Caller, Device, Shared
+from sync_server.api.callers import Caller, Device, Shared, bearer
 from sync_server.auth import audit_key
 from sync_server.cases import answers_after
 from sync_server.devices import Station, enrol, list_stations, store_report
+from sync_server.evidence import Evidence, SignedReport, evidence_of
 from sync_server.releases import assigned_target
 
 router = APIRouter(prefix="/v1", tags=["stations"])
@@ -43,14 +45,29 @@ def assignment(_: Device, shared: Shared) -> Assignment:
         return Assignment(target=assigned_target(connection))
 
 
+async def _signed(request: Request) -> SignedReport:
+    return SignedReport(body=await request.body(), token=bearer(request) or "")
+
+
 @router.put("/station/report", status_code=204)
 def report(
-    body: StationReport, station: Device, _: Annotated[None, strictly(StationReport)], shared: Shared
+    body: StationReport,
+    station: Device,
+    signed: Annotated[SignedReport, Depends(_signed)],
+    _: Annotated[None, strictly(StationReport)],
+    shared: Shared,
 ) -> Response:
-    """Keep what this station has shown that it runs."""
+    """Keep what this station has shown that it runs, together with the token that proves it."""
     with shared.store.write() as connection:
-        store_report(connection, station, body, shared.now())
+        store_report(connection, station, body, shared.now(), signed)
     return Response(status_code=204)
+
+
+@router.get("/stations/{station_id}/report")
+def evidence(station_id: StationId, _: Caller, shared: Shared) -> Evidence:
+    """Return a station's last report as it was signed: body, token and public key prove it to anybody."""
+    with shared.store.read() as connection:
+        return evidence_of(connection, station_id)
 
 
 @router.get("/stations")
