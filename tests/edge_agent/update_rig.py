@@ -37,7 +37,13 @@ class Rig:
         self.scanned = 0
         self.restart(**settings)
 
-    def restart(self, *, trial_command: Sequence[str] = TRIAL_COMMAND, **settings: Any) -> None:
+    def restart(self, **settings: Any) -> None:
+        self.start(**settings)
+        self.slot.begin()
+        self.slot.restore(partial(verify_kept, pinned_root=self.root))
+        self.use(self.link)
+
+    def start(self, *, trial_command: Sequence[str] = TRIAL_COMMAND, **settings: Any) -> None:
         self.slot = ModelSlot(
             home=self.home,
             book=ReleaseBook(self.outbox),
@@ -46,8 +52,6 @@ class Rig:
             trial_command=trial_command,
             now=lambda: self.clock(),
         )
-        self.slot.begin()
-        self.slot.restore(partial(verify_kept, pinned_root=self.root))
         self.station = Station(
             identity=require_identity(self.home),
             outbox=self.outbox,
@@ -55,7 +59,6 @@ class Rig:
             min_free_bytes=0,
             on_scanned=self.slot.scanned,
         )
-        self.use(self.link)
 
     def use(self, link: ReleaseSource) -> None:
         """Take releases from ``link`` from now on."""
