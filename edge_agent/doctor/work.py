@@ -40,7 +40,10 @@ def outbox(subject: Subject) -> Seen:
         f"{tally.recorded} recorded = {tally.acked} acked + {tally.pending} pending; {tally.waiting_cases} cases wait"
     )
     if tally.recorded != tally.acked + tally.pending:
-        return fail(f"{found}: records are missing", f"keep {subject.home.database_file} and report this")
+        return fail(
+            f"{found}: records are missing",
+            f"keep {subject.home.database_file}, run 'touchstone-agent outbox verify', report this",
+        )
     parked = box.parked(_SHOWN)
     if parked:
         reasons = "; ".join(f"{one.item_id}: {one.why}" for one in parked)

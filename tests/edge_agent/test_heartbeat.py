@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from edge_agent.agent import Watch, build
 from edge_agent.commands.run import LOOPS
@@ -18,7 +21,7 @@ from runtime.contracts.codec import canonical_json, decode, parse_json
 from runtime.contracts.records import BundleId, ModelRef
 from runtime.contracts.sketch import LAST_BUCKET, quantile
 from runtime.contracts.sync import MAX_HEARTBEAT_BYTES, Heartbeat
-from tests.edge_agent.rigs import Daemon, drop, make_home, recorded, wait_until
+from tests.edge_agent.rigs import Daemon, RealServer, drop, make_home, recorded, wait_until
 from tests.edge_agent.test_metrics import scanned
 
 
@@ -120,3 +123,28 @@ def test_a_station_without_a_model_says_so(home_with_model: Home) -> None:
     (message,) = messages(home)
     assert message.model is None
     assert message.gauges["touchstone_model_release"] == 0
+
+
+def test_the_server_shows_what_a_station_has_said(
+    server: RealServer, tmp_path: Path, photo_of: Callable[..., bytes], tiny_bundle: Callable[..., Path]
+) -> None:
+    home = Home(root=server.enrolled(tmp_path / "station"))
+    server.publish(tiny_bundle(tmp_path / "bundle"))
+    home.config_file.write_text(f"{home.config_file.read_text()}heartbeat_every_s = 0.2\n")
+    station_id = json.loads(home.identity_file.read_text())["station_id"]
+
+    def newest() -> dict[str, Any]:
+        beats = server.get(f"/v1/stations/{station_id}/heartbeats?limit=1")
+        return beats[0]["heartbeat"] if beats else {"counters": {}}
+
+    daemon = Daemon(home.root)
+    daemon.ready_line()
+    drop(home, "bag", logo=photo_of(140))
+    wait_until(lambda: newest()["counters"].get('touchstone_scans_total{verdict="uncertain"}') == 1, "it says so")
+    wait_until(lambda: newest()["counters"]["touchstone_records_acked_total"] == 1, "and that it was taken")
+    assert daemon.end() == 0
+    shown = decode(Heartbeat, newest(), "heartbeat")
+    assert shown.model is not None
+    assert shown.counters['touchstone_updates_total{outcome="swapped"}'] == 1
+    assert sum(shown.latencies_us["upload"].values()) == 1
+    assert not daemon.events("telemetry_dropped")
