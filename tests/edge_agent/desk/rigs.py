@@ -107,7 +107,8 @@ def running(home: Home, **more: object) -> Iterator[tuple[Client, Daemon]]:
     client, daemon = start(home, **more)
     try:
         yield client, daemon
-        assert daemon.end() == 0
+        if daemon.process.poll() is None:
+            assert daemon.end(timeout_s=60) == 0
     finally:
         if daemon.process.poll() is None:
             daemon.end(9)
@@ -121,16 +122,43 @@ def start(home: Home, **more: object) -> tuple[Client, Daemon]:
     set_desk(home, client.port, **more)
     daemon = Daemon(home.root)
     earlier = len(daemon.events("desk"))
-    daemon.ready_line()
-    wait_until(lambda: len(daemon.events("desk")) > earlier and home.desk_socket.exists(), "the desk is open")
+    try:
+        daemon.ready_line()
+        wait_until(lambda: len(daemon.events("desk")) > earlier and home.desk_socket.exists(), "the desk is open", 60)
+    except BaseException:
+        daemon.end(9)
+        raise
     return client, daemon
+
+
+@contextmanager
+def until_killed(home: Home) -> Iterator[Client]:
+    """Run the daemon with a desk, and kill it in the end."""
+    client, daemon = start(home)
+    try:
+        yield client
+    finally:
+        assert daemon.end(9) == -9
+
+
+@contextmanager
+def deskless(home: Home) -> Iterator[Daemon]:
+    """Run a daemon whose desk listens at no port."""
+    daemon = Daemon(home.root)
+    try:
+        daemon.ready_line()
+        yield daemon
+        assert daemon.end(timeout_s=60) == 0
+    finally:
+        if daemon.process.poll() is None:
+            daemon.end(9)
 
 
 def over_socket(file: Path, path: str) -> int:
     """Ask for a page over the socket file; return the status."""
     connection = SocketFile(file)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    finally:
-        connection.close()
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import http.client
 import ipaddress
 import socket
 import ssl
@@ -19,8 +20,8 @@ from edge_agent.desk.access import Asked, Door, Rules, decide, is_loopback, read
 from edge_agent.desk.refusals import Forbidden, NotSignedIn, TooOften
 from edge_agent.home import Home
 from runtime.contracts.errors import StationFault
-from tests.edge_agent.desk.rigs import OURS, Client, free_port, over_socket, running, set_desk, start
-from tests.edge_agent.rigs import Daemon, wait_until
+from tests.edge_agent.desk.rigs import OURS, Client, deskless, free_port, over_socket, running, set_desk
+from tests.edge_agent.rigs import wait_until
 
 PIN = "31337-0"
 
@@ -138,15 +139,13 @@ def test_a_network_without_tls_and_pin_gets_no_desk_and_the_station_goes_on(
     more = {"desk_certificate": str(certificate), "desk_key": str(key), "desk_pin": PIN}
     port = free_port()
     set_desk(home_with_model, port, desk_host="0.0.0.0", **{name: more[name] for name in more if name not in missing})
-    daemon = Daemon(home_with_model.root)
-    daemon.ready_line()
-    wait_until(lambda: daemon.events("needs_a_person"), "it says so")
-    assert says in daemon.events("needs_a_person")[0]["why"]
-    with pytest.raises(ConnectionRefusedError):
-        Client(port).ask("GET", "/v1/state")
-    assert over_socket(home_with_model.desk_socket, "/healthz") == 200
-    assert PIN not in daemon.log.read_text()
-    assert daemon.end() == 0
+    with deskless(home_with_model) as daemon:
+        wait_until(lambda: daemon.events("needs_a_person"), "it says so")
+        assert says in daemon.events("needs_a_person")[0]["why"]
+        with pytest.raises(ConnectionRefusedError):
+            Client(port).ask("GET", "/v1/state")
+        assert over_socket(home_with_model.desk_socket, "/healthz") == 200
+        assert PIN not in daemon.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -273,32 +272,36 @@ def test_an_address_may_be_asked_for_on_a_network_and_no_foreign_name() -> None:
         )
 
 
-def test_a_port_that_is_taken_is_told_and_used_once_it_is_free(home_with_model: Home) -> None:
+def test_a_port_that_is_taken_is_told_and_the_station_goes_on(home_with_model: Home) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         set_desk(home_with_model, other.getsockname()[1])
-        daemon = Daemon(home_with_model.root)
-        daemon.ready_line()
-        wait_until(lambda: daemon.events("needs_a_person"), "it says so")
-        (told,) = daemon.events("needs_a_person")
-        assert "in use" in told["why"]
-        assert "desk_port" in told["why"]
-        assert over_socket(home_with_model.desk_socket, "/healthz") == 200
-    assert daemon.end() == 0
+        with deskless(home_with_model) as daemon:
+            wait_until(lambda: daemon.events("needs_a_person"), "it says so")
+            (told,) = daemon.events("needs_a_person")
+            assert "in use" in told["why"]
+            assert "desk_port" in told["why"]
+            assert over_socket(home_with_model.desk_socket, "/healthz") == 200
 
 
 def test_a_crowd_of_connections_takes_no_files_from_the_station(
     home_with_model: Home, photo_of: Callable[..., bytes]
 ) -> None:
-    desk, daemon = start(home_with_model)
-    crowd = [socket.create_connection(("127.0.0.1", desk.port), 20) for _ in range(200)]
-    try:
-        files = Path(f"/proc/{daemon.process.pid}/fd")
-        wait_until(lambda: len(list(files.iterdir())) < 130, "the crowd is turned away")
-        assert over_socket(home_with_model.desk_socket, "/healthz") == 200
-    finally:
-        for one in crowd:
-            one.close()
-    wait_until(lambda: desk.scan("bag", logo=photo_of(20)).status in (200, 201), "it answers again")
-    assert daemon.end() == 0
+    with running(home_with_model) as (desk, daemon):
+        crowd = [socket.create_connection(("127.0.0.1", desk.port), 20) for _ in range(200)]
+        try:
+            files = Path(f"/proc/{daemon.process.pid}/fd")
+            wait_until(lambda: len(list(files.iterdir())) < 130, "the crowd is turned away", 60)
+            assert over_socket(home_with_model.desk_socket, "/healthz") == 200
+        finally:
+            for one in crowd:
+                one.close()
+
+        def answers() -> bool:
+            try:
+                return desk.scan("bag", logo=photo_of(20)).status in (200, 201)
+            except (OSError, http.client.HTTPException):  # the crowd is still on its way out
+                return False
+
+        wait_until(answers, "it answers again", 60)

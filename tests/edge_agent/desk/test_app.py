@@ -15,8 +15,7 @@ from edge_agent.agent import build
 from edge_agent.desk.app import build_app, build_desk
 from edge_agent.desk.station_routes import STATIC
 from edge_agent.home import Home
-from tests.edge_agent.desk.rigs import Client
-from tests.edge_agent.rigs import Daemon
+from tests.edge_agent.desk.rigs import Client, deskless
 
 
 class Broken:
@@ -47,12 +46,10 @@ def test_a_crash_is_a_problem_and_one_line_of_the_log(
 
 
 def test_a_desk_that_is_off_listens_nowhere(home_with_model: Home) -> None:
-    daemon = Daemon(home_with_model.root)
-    daemon.ready_line()
-    time.sleep(1.0)
-    assert not home_with_model.desk_socket.exists()
-    assert daemon.events("desk") == []
-    assert daemon.end() == 0
+    with deskless(home_with_model) as daemon:
+        time.sleep(1.0)
+        assert not home_with_model.desk_socket.exists()
+        assert daemon.events("desk") == []
 
 
 def test_the_page_and_its_files_are_there_and_may_be_kept_but_are_asked_for_again(desk: Client) -> None:

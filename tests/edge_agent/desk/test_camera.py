@@ -163,17 +163,18 @@ def test_the_stream_shows_frame_after_frame_and_ends_with_the_client_and_with_th
         assert daemon.process.wait(10) == 0
         for stream in (streams[0], streams[2]):
             stream.read()  # to its end
-        for link in links:
+        for stream, link in zip(streams, links, strict=True):
+            stream.close()
             link.close()
 
 
 def opens(port: int) -> bool:
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        link.request("GET", "/v1/camera.mjpg")
-        return link.getresponse().status == 200
-    finally:
-        link.close()
+    link.request("GET", "/v1/camera.mjpg")
+    answer = link.getresponse()
+    answer.close()
+    link.close()
+    return answer.status == 200
 
 
 def next_frame(stream: http.client.HTTPResponse) -> bytes:

@@ -13,7 +13,7 @@ from edge_agent.desk.session_table import SessionTable
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
 from runtime.contracts.durable import ContentFolder, sha256_hex
-from tests.edge_agent.desk.rigs import Client, running, start
+from tests.edge_agent.desk.rigs import Client, running, until_killed
 from tests.edge_agent.rigs import Daemon, make_home, wait_until
 
 PhotoOf = Callable[..., bytes]
@@ -91,14 +91,13 @@ def test_a_poor_photo_is_kept_only_when_a_person_says_so(home_with_model: Home, 
 
 
 def test_killed_in_the_middle_the_item_goes_on_where_it_was(home_with_model: Home, photo_of: PhotoOf) -> None:
-    desk, daemon = start(home_with_model)
-    session_id = desk.begin("bag")
-    kept = desk.put(session_id, "logo", photo_of(20), keep=1)["sha256"]
-    assert daemon.end(9) == -9
+    with until_killed(home_with_model) as desk:
+        session_id = desk.begin("bag")
+        kept = desk.put(session_id, "logo", photo_of(20), keep=1)["sha256"]
     nobodys = ContentFolder(home_with_model.photos).put(b"nobody's")
     for path in home_with_model.photos.glob("*/*"):
         os.utime(path, (1, 1))  # old enough to be swept
-    with running(home_with_model) as (desk, daemon):
+    with running(home_with_model) as (desk, _):
         wait_until(lambda: nobodys not in ContentFolder(home_with_model.photos), "what is nobody's is swept")
         (left,) = desk.get("/v1/sessions")["sessions"]
         assert (left["session_id"], left["item_id"]) == (session_id, "bag")
@@ -110,11 +109,10 @@ def test_killed_in_the_middle_the_item_goes_on_where_it_was(home_with_model: Hom
 
 
 def test_killed_between_the_record_and_its_note_it_is_decided_once(home_with_model: Home, photo_of: PhotoOf) -> None:
-    desk, daemon = start(home_with_model)
-    session_id = desk.begin("bag")
-    photo = desk.put(session_id, "logo", photo_of(20))["sha256"]
-    first = desk.finish(session_id).json
-    assert daemon.end(9) == -9
+    with until_killed(home_with_model) as desk:
+        session_id = desk.begin("bag")
+        photo = desk.put(session_id, "logo", photo_of(20))["sha256"]
+        first = desk.finish(session_id).json
     box = Outbox(home_with_model.database_file)
     with box.writing() as db:  # as if the kill had come a moment earlier
         db.execute("UPDATE session SET record_id = NULL")
@@ -127,11 +125,10 @@ def test_killed_between_the_record_and_its_note_it_is_decided_once(home_with_mod
 
 
 def test_a_photo_that_the_disk_lost_is_asked_for_again(home_with_model: Home, photo_of: PhotoOf) -> None:
-    desk, daemon = start(home_with_model)
-    session_id = desk.begin("bag")
-    desk.put(session_id, "logo", photo_of(20))
-    lost = desk.put(session_id, "stitching", photo_of(21))["sha256"]
-    assert daemon.end(9) == -9
+    with until_killed(home_with_model) as desk:
+        session_id = desk.begin("bag")
+        desk.put(session_id, "logo", photo_of(20))
+        lost = desk.put(session_id, "stitching", photo_of(21))["sha256"]
     ContentFolder(home_with_model.photos).path(lost).unlink()
     with running(home_with_model) as (desk, _):
         refused = desk.finish(session_id)
@@ -226,13 +223,11 @@ def test_items_older_than_a_day_are_cancelled(home_with_model: Home, photo_of: P
 
 
 def test_the_last_answer_is_given_before_the_daemon_ends(home_with_model: Home, photo_of: PhotoOf) -> None:
-    desk, daemon = start(home_with_model)
     photos = {f"view {n}": photo_of(n, size=(1500, 2000), seed=n) for n in range(20)}
-    with ThreadPoolExecutor(1) as pool:
+    with running(home_with_model) as (desk, daemon), ThreadPoolExecutor(1) as pool:
         asked = pool.submit(desk.scan, "bag", None, **photos)
-        wait_until(lambda: list(ContentFolder(home_with_model.photos)), "its first photos are on the disk")
-        assert not daemon.events("decided")
-        assert daemon.end() == 0
+        wait_until(lambda: list(ContentFolder(home_with_model.photos)), "its first photo is on the disk")
+        assert daemon.end(timeout_s=60) == 0
         answer = asked.result()
     assert answer.status == 201, answer.body
     assert desk_records(home_with_model) == [answer.json["record_id"]]
