@@ -159,8 +159,7 @@ def test_the_stream_shows_frame_after_frame_and_ends_with_the_client_and_with_th
         streams[1].close()
         links[1].close()
         wait_until(lambda: opens(desk.port), "who has left makes room")
-        daemon.process.terminate()
-        assert daemon.process.wait(10) == 0
+        assert daemon.end(timeout_s=10) == 0
         for stream in (streams[0], streams[2]):
             stream.read()  # to its end
         for stream, link in zip(streams, links, strict=True):
