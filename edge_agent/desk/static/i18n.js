@@ -78,6 +78,11 @@ export class Words {
     return (then.toDateString() === now.toDateString() ? this.times : this.dates).format(then);
   }
 
+  /** Say a day, given as 2026-11-27. */
+  day(iso) {
+    return new Date(`${iso}T12:00:00`).toLocaleDateString(this.locale, { dateStyle: "medium" });
+  }
+
   /** Say how long ago something was. */
   age(iso, now = Date.now()) {
     const seconds = Math.round((new Date(iso).getTime() - now) / 1000);

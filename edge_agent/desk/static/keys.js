@@ -6,8 +6,8 @@ const OWN_KEYS = "button, a[href], summary, select, input, textarea";
 const LOOKS_LIKE_A_SCAN = 5;
 
 /** Listen to the keyboard. `onCode(code)` takes scans; `shortcut(key)` returns the action of a key or undefined;
- * `onCutOff()` hears of a scan that did not end with Enter. */
-export function listen({ onCode, shortcut, onCutOff }) {
+ * `onCutOff()` hears of a scan that did not end with Enter, `onUnsure()` of one that may lack its beginning. */
+export function listen({ onCode, shortcut, onCutOff, onUnsure }) {
   const wedge = new Wedge();
   const swallowed = new Set();
   let timer = null;
@@ -26,6 +26,10 @@ export function listen({ onCode, shortcut, onCutOff }) {
     if (key.kind === "code") {
       swallow(event);
       deliver(key.code, typing ? field : null);
+    } else if (key.kind === "unsure") {
+      swallow(event);
+      if (typing && before?.field === field) write(field, before.value);
+      onUnsure();
     } else if (key.kind === "hold") swallow(event);
     else act(event, typing);
     if (!typing && wedge.buffer) timer = setTimeout(() => lapsed(field), wedge.patienceMs + 10);

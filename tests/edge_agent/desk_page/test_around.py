@@ -201,7 +201,7 @@ def test_the_inbox_tells_what_experts_said_what_waits_and_what_to_hold(page, fak
     expect(parts.nth(0)).to_contain_text("1 answer from experts")
     expect(parts.nth(0)).to_contain_text("Take it off the hold shelf: it can go on.")
     expect(parts.nth(0)).to_contain_text("new")
-    expect(parts.nth(1)).to_contain_text("Put them on the hold shelf.")
+    expect(parts.nth(1)).to_contain_text("Put each on the hold shelf.")
     expect(parts.nth(1)).to_contain_text("HOLD-1")
     expect(parts.nth(2)).to_contain_text("WAITS-1")
     expect(page.locator("nav .badge")).to_have_count(0)

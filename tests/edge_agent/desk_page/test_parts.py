@@ -23,7 +23,8 @@ def js(page: Page) -> Callable[..., Any]:
 TYPE = """
   const wedge = new m.Wedge();
   let at = 0;
-  return a.keys.map((key) => { at += a.gap; return wedge.key(key, at, a.typing); }).map((one) => one.code ?? one.kind);
+  const heard = a.keys.map((key) => { at += a.gap; return wedge.key(key, at, a.typing); });
+  return heard.map((one) => one.code ?? one.kind);
 """
 
 
@@ -56,6 +57,20 @@ def test_a_hiccup_does_not_cut_a_code_in_two(js, typing: bool) -> None:
       return wedge.key("Enter", 360, a).code;
     """
     assert js("wedge.js", body, typing) == "LG-000004"
+
+
+@pytest.mark.parametrize(
+    ("before", "pause", "heard"),
+    [("L", 100, "unsure"), ("L", 300, "code"), ("LG", 450, "unsure"), ("LG", 1600, "code")],
+)
+def test_a_code_that_may_lack_its_beginning_is_not_taken(js, before: str, pause: int, heard: str) -> None:
+    body = """
+      const wedge = new m.Wedge();
+      [...a.before].forEach((key, at) => wedge.key(key, at, false));
+      [..."-000004"].forEach((key, at) => wedge.key(key, a.pause + at, false));
+      return wedge.key("Enter", a.pause + 10, false).kind;
+    """
+    assert js("wedge.js", body, {"before": before, "pause": pause}) == heard
 
 
 def test_what_a_person_typed_before_a_scan_is_no_part_of_its_code(js) -> None:
@@ -178,12 +193,14 @@ WORDS = """
         ("de", "photos_differ", "the photos differ", "Die Fotos weichen von echten Artikeln ab (P = 95,3\xa0%)."),
         ("fr", "missing_view", "the view 'logo' has no photo", "Il manque une photo de : Logo."),
         ("de", "listing_risky", "the listing is risky", "The listing is risky"),  # no P(fraud): the station's own words
+        ("de", "rescan", "scanned before, on 2026-11-20, and not", "Schon am 20.11.2026 gescannt und nicht bestätigt."),
+        ("fr", "same_photo", "one photo for 'logo' and 'x_y'", "La même photo a servi plus d’une fois (Logo, X y)."),
         ("en", "born_yesterday", "something new", "Something new"),
     ],
 )
 def test_reasons_are_said_by_their_code_or_as_the_station_says(js, language, code, text, said) -> None:
     body = f"{WORDS} return m.reasonText(words, a.reason, {{ p_counterfeit: 0.953, p_fraud: null }});"
-    assert js("wording.js", body, {"language": language, "reason": {"code": code, "text": text}}) == said
+    assert js("wording.js", body, {"language": language, "reason": {"code": code, "text": text}}).startswith(said)
 
 
 def test_a_photos_problem_is_said_with_what_to_do_and_its_number(js) -> None:

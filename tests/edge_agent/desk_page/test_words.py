@@ -18,6 +18,7 @@ BY_CODE = {
     "reason": (
         *("missing_view", "no_score", "photos_differ", "photos_unclear", "within_budget"),
         *("listing_missing", "listing_risky", "listing_stale"),
+        *("rescan", "same_photo", "expert_said_counterfeit"),
     ),
     "quality": ("too_small", "blurred", "too_dark", "too_bright", "glare", "wrong_view"),
     "verdict": ("authentic", "suspect", "uncertain"),
