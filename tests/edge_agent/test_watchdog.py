@@ -231,3 +231,21 @@ def test_a_server_that_stalls_holds_up_neither_scans_nor_the_end(
         assert daemon.end(signal.SIGTERM) == 0
         assert time.monotonic() - started_s < 12
     assert {one["loop"] for one in daemon.events("left_in_hand")} <= {"uplink", "update"}
+
+
+def test_what_the_watchdog_kills_leaves_the_stacks_in_its_log_and_loses_nothing(
+    home_with_model: Home, tmp_path: Path, photo_of: Callable[..., bytes]
+) -> None:
+    stuck = tmp_path / "stuck"
+    stuck.touch()
+    command = [sys.executable, "-m", "tests.edge_agent.hangs", str(stuck), "0.2", "run", "--home"]
+    daemon = Daemon(home_with_model.root, command=[*command, str(home_with_model.root)])
+    daemon.ready_line()
+    drop(home_with_model, "bag", logo=photo_of(140))
+    wait_until(lambda: daemon.events("hung"), "the watch loop hangs")
+    assert daemon.end(signal.SIGABRT) == -signal.SIGABRT  # as systemd does, systemd.service(5)
+    assert "in hanging" in daemon.log.read_text()
+    again = Daemon(home_with_model.root)
+    again.ready_line()
+    wait_until(lambda: recorded(home_with_model) == 1, "the item is scanned after the restart")
+    assert again.end() == 0
