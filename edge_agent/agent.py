@@ -39,6 +39,10 @@ _SOON_S = 0.02
 _LEFT_AFTER_S = 3600.0
 
 
+class AlreadyRunning(StationFault):
+    """The daemon of this home runs in another process."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything that a scan needs, built once a process."""
@@ -76,6 +80,7 @@ def build(home: Home, stopping: threading.Event) -> Parts:
         features_max_age_s=config.features_max_age_s,
         budget=budget,
         metrics=metrics,
+        on_scanned=slot.scanned,
     )
     return Parts(
         home=home,
@@ -94,7 +99,8 @@ def hold_lock(home: Home) -> IO[str]:
     """Make this process the one daemon of ``home`` for as long as the returned file is open.
 
     Raises:
-        StationFault: another one runs, or the disk or its permissions do not allow it.
+        AlreadyRunning: another one runs.
+        StationFault: the disk or its permissions do not allow it.
     """
     home.create()
     with disk_errors(str(home.lock_file)):
@@ -103,16 +109,20 @@ def hold_lock(home: Home) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise StationFault(f"{home.root}: another 'touchstone-agent run' is running here; stop that one first") from (
+        raise AlreadyRunning(f"{home.root}: another 'touchstone-agent run' is running here; stop that one first") from (
             error
         )
     return file
 
 
 def restore_model(parts: Parts) -> None:
-    """Load the committed model after verifying its signed metadata again, offline; none is fine."""
-    if not parts.slot.book.proved():
+    """Load the committed model after verifying its signed metadata again, offline; none is fine.
+
+    For the one daemon: what is unproved and killed it again and again is given up first.
+    """
+    if not parts.slot.book.proved() and parts.slot.book.candidate() is None:
         return
+    parts.slot.begin()
     from edge_agent.admission import verify_kept  # costs a tenth of a second, and only this path needs it
     from edge_agent.signed_releases import read_pinned_root
 

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "install": "edge_agent.commands.install",
     "replay": "edge_agent.commands.replay",
     "outbox": "edge_agent.commands.outbox",
+    "update": "edge_agent.commands.update",
 }
 """Command to the module that does it; each has ``main(home, arguments) -> exit code``."""
 
@@ -57,6 +58,14 @@ def parser() -> argparse.ArgumentParser:
     scan.add_argument("--json", action="store_true", help="print the whole record as JSON")
     run = _command(commands, "run", "scan what lands in the inbox, sync, update; until stopped")
     run.add_argument("--once", action="store_true", help="update, scan and sync once, then end")
+    update = _command(commands, "update", "take a release from a folder, on a USB stick say, with no network")
+    update.add_argument(
+        "--from",
+        dest="folder",
+        required=True,
+        metavar="FOLDER",
+        help="what 'touchstone-server export-release' wrote, less than a day ago",
+    )
     status = _command(commands, "status", "show what runs here and how the outbox stands")
     status.add_argument("--json", action="store_true", help="print it as JSON")
     status.add_argument("--answers", type=int, default=5, metavar="N", help="show the last N answers (default 5)")

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.bandwidth import SMALLEST_PIECE_BYTES, Bandwidth, parse_hours
+from edge_agent.bandwidth import SMALLEST_PIECE_BYTES, Bandwidth
+from edge_agent.hours import parse_hours
 from runtime.contracts.errors import StationFault, Unsupported
 from runtime.contracts.sync import MAX_CHUNK_BYTES
 
 MIB = 1024 * 1024
 _SECRET = ("desk_pin",)
-_MAY_BE_EMPTY = ("uplink_hours",)
+_HOURS = ("uplink_hours", "update_hours")
+"""Of the day; empty: always."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Config:
         variant: the bundle's variant to run; None: the fastest that agrees with its builder on this device.
         trial_timeout_s: how long the trial of one variant may take.
         trial_max_bytes: address space that a trial may use.
+        trial_max_disk_bytes: what a trial may write to its temporary folder.
         max_latency_ms: a variant that needs longer for one golden item is refused.
         features_max_age_s: listing features sent ahead that are older confirm nothing.
         features_most: of so many items at most are features kept; the oldest go.
@@ -54,6 +57,11 @@ class Config:
         desk_pin: what people on the network sign in with, at least 6 characters.
         desk_language: of the page, where the browser does not ask for another.
         camera: the station's own: a number, a device's path or an address; None: that of the page's browser.
+        update_hours: local hours in which a new release may take over, as ``22-06``; empty: at any time.
+        shadow_scans: on so many scans a new release is compared with the running one before it takes over; 0: on none.
+        shadow_max_disagree: share of these scans on which it may decide otherwise, 0 to 1.
+        watch_scans: so many scans after it took over, a release has proved itself or is taken back; 0: it just stays.
+        watch_hours: so long after, too, if there were a few scans.
     """
 
     server: str | None = None
@@ -71,6 +79,7 @@ class Config:
     variant: str | None = None
     trial_timeout_s: float = 120.0
     trial_max_bytes: int = 8192 * MIB
+    trial_max_disk_bytes: int = 1024 * MIB
     max_latency_ms: float = 5000.0
     features_max_age_s: float = 7 * 86_400.0
     features_most: int = 200_000
@@ -92,6 +101,12 @@ class Config:
         """
         return Bandwidth(bytes_per_hour=self.uplink_bytes_per_hour, hours=parse_hours(self.uplink_hours))
 
+    update_hours: str = ""
+    shadow_scans: int = 0
+    shadow_max_disagree: float = 0.10
+    watch_scans: int = 50
+    watch_hours: float = 24.0
+
 
 def read_config(path: Path) -> Config:
     """Read ``agent.toml``; a missing file gives the defaults.
@@ -112,10 +127,11 @@ def read_config(path: Path) -> Config:
     if unknown:
         raise StationFault(f"{path.name}: unknown key {unknown[0]!r}; expected {', '.join(fields)}")
     config = Config(**{name: _checked(path.name, name, str(fields[name].type), value) for name, value in data.items()})
-    try:
-        _ = config.bandwidth
-    except Unsupported as error:
-        raise StationFault(f"{path.name}: {error}") from error
+    for name in _HOURS:
+        try:
+            parse_hours(getattr(config, name))
+        except Unsupported as error:
+            raise StationFault(f"{path.name}: {name}: {error}") from error
     if not SMALLEST_PIECE_BYTES <= config.uplink_chunk_bytes <= MAX_CHUNK_BYTES:
         raise StationFault(
             f"{path.name}: uplink_chunk_bytes: expected {SMALLEST_PIECE_BYTES} to {MAX_CHUNK_BYTES}, "
@@ -129,8 +145,10 @@ def _checked(file: str, name: str, kind: str, value: object) -> Any:
         return float(str(value))
     if "int" in kind and type(value) is int and value >= 0:
         return value
-    if "str" in kind and isinstance(value, str) and (value or name in _MAY_BE_EMPTY):
+    if "str" in kind and isinstance(value, str) and (value or name in _HOURS):
         return value
-    expected = {"float": "a number above 0", "int": "a whole number, 0 or more"}.get(kind, "a text that is not empty")
+    expected = {"float": "a number above 0", "int": "a whole number, 0 or more", "str": "a text"}.get(
+        kind, "a text that is not empty"
+    )
     got = "something else" if name in _SECRET else repr(value)
     raise StationFault(f"{file}: {name}: expected {expected}, got {got}")

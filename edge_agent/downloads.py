@@ -1,7 +1,8 @@
 """Fetches the bundle of a verified release: only files not on this disk already, each checked while it streams.
 
-A bundle folder appears under its id whole or not at all. A file that was fetched once survives any crash, so a download
-goes on where it stopped, file by file.
+A file that replaces an older one comes as a patch, where the server has one; whatever is wrong with a patch, the whole
+file is fetched instead. A bundle folder appears under its id whole or not at all. A file that was fetched once survives
+any crash, so a download goes on where it stopped, file by file.
 """
 
 from __future__ import annotations
@@ -11,20 +12,24 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.admission import keep_admission
 from edge_agent.disk import disk_errors, free_bytes
 from edge_agent.home import Home
+from edge_agent.journal import note
+from edge_agent.patches import patched
 from edge_agent.pulse import beating
-from edge_agent.server_link import ServerLink
+from edge_agent.release_source import ReleaseSource
+from edge_agent.server_link import RefusedForGood
 from edge_agent.signed_releases import SignedRelease
 from runtime.bundle_store import open_bundle
 from runtime.contracts.bundle import MANIFEST_FILE, BundleManifest, FileEntry, read_manifest
 from runtime.contracts.durable import ContentFolder, make_folder, sha256_hex, sync_folder, write_durably
 from runtime.contracts.errors import StationFault, TouchstoneError, TryLater, Untrusted
 from runtime.contracts.records import BundleId
+from runtime.contracts.sync import MAX_PATCHED_BYTES, MIN_PATCHED_BYTES, NOTHING, patch_path
 
 _NEW = ".new-"
 _BROKEN = ".broken-"
@@ -33,9 +38,15 @@ _PATIENCE_S = 120.0
 
 
 class Downloads:
-    """The bundle folders of one station. One fetch at a time."""
+    """The bundle folders of one station. One fetch at a time.
 
-    def __init__(self, *, home: Home, link: ServerLink, min_free_bytes: int) -> None:
+    Attributes:
+        received_bytes: what came from the source, since this object was made.
+        received_files: how many files of bundles came, whole or as patches.
+    """
+
+    def __init__(self, *, home: Home, link: ReleaseSource, min_free_bytes: int) -> None:
+        self.received_bytes = self.received_files = 0
         self._bundles = home.bundles
         self._incoming = ContentFolder(home.incoming)
         self._link = link
@@ -79,7 +90,7 @@ class Downloads:
 
     def _fetch_files(self, manifest: BundleManifest) -> None:
         missing = {entry.sha256: entry for entry in manifest.files if entry.sha256 not in self._incoming}
-        here = self._files_on_disk()
+        here, older = self._files_on_disk()
         wanted = sum(entry.size for entry in missing.values())
         if free_bytes(self._bundles) < wanted + self._min_free_bytes:
             raise StationFault(
@@ -88,17 +99,24 @@ class Downloads:
             )
         for sha256, entry in beating(missing.items()):
             if sha256 not in here or not self._copy(here[sha256], sha256):
-                self._download(entry)
+                self._download(entry, older.get(entry.path, {}))
 
-    def _files_on_disk(self) -> dict[str, Path]:
-        found = {}
+    def _files_on_disk(self) -> tuple[dict[str, Path], dict[str, dict[str, Path]]]:
+        """Return where each file lies by its hash, and the same for what each path has held, the newest first."""
+        found: dict[str, Path] = {}
+        older: dict[str, dict[str, Path]] = {}
+        manifests = []
         for path in self._bundles.glob(f"[!.]*/{MANIFEST_FILE}"):
             try:
-                entries = read_manifest(path.read_bytes()).files
+                manifests.append((read_manifest(path.read_bytes()), path.parent))
             except (OSError, TouchstoneError):
                 continue
-            found.update({entry.sha256: path.parent / entry.path for entry in entries})
-        return found
+        for manifest, folder in sorted(manifests, key=lambda one: one[0].created_at, reverse=True):
+            for entry in manifest.files:
+                found.setdefault(entry.sha256, folder / entry.path)
+                if _is_patched(entry.size):
+                    older.setdefault(entry.path, {}).setdefault(entry.sha256, folder / entry.path)
+        return found, older
 
     def _copy(self, source: Path, sha256: str) -> bool:
         # A copy, not a link: a fault in one bundle's bytes must not reach the other.
@@ -108,16 +126,38 @@ class Downloads:
             return False
         return sha256_hex(data) == sha256 and self._incoming.put(data) == sha256
 
-    def _download(self, entry: FileEntry) -> None:
+    def _download(self, entry: FileEntry, older: Mapping[str, Path]) -> None:
+        if not (_is_patched(entry.size) and self._download_patch(entry, older)):
+            self._store(entry, self._chunks(f"/v1/files/{entry.sha256}", entry.size, exactly=True))
+        self.received_files += 1
+
+    def _download_patch(self, entry: FileEntry, older: Mapping[str, Path]) -> bool:
+        """Fetch a file as a patch of an older one, or compressed where there is none; tell whether that worked."""
+        for old_sha256, path in older.items() or ((NOTHING, None),):
+            try:
+                old = path.read_bytes() if path is not None else b""
+                if sha256_hex(old) != old_sha256 or old_sha256 == entry.sha256:
+                    continue
+                patch = self._chunks(patch_path(old_sha256, entry.sha256), entry.size, exactly=False)
+                self._store(entry, patched(old, patch, entry.size))
+            except RefusedForGood:  # there is none
+                continue
+            except (OSError, TryLater) as error:
+                note("patch_unused", file=entry.path, why=str(error))
+                continue
+            return True
+        return False
+
+    def _store(self, entry: FileEntry, pieces: Iterator[bytes]) -> None:
         place = self._incoming.path(entry.sha256)
         make_folder(place.parent)
         temp = place.with_name(f".{secrets.token_hex(4)}.part")
         try:
             with temp.open("xb") as file:
                 digest = hashlib.sha256()
-                for chunk in self._chunks(f"/v1/files/{entry.sha256}", entry.size):
-                    file.write(chunk)
-                    digest.update(chunk)
+                for piece in pieces:
+                    file.write(piece)
+                    digest.update(piece)
                 if digest.hexdigest() != entry.sha256:
                     raise TryLater(f"update: file {entry.path}: the server sent other bytes than were signed")
                 file.flush()
@@ -128,23 +168,24 @@ class Downloads:
         sync_folder(place.parent)
 
     def _bounded(self, path: str, sha256: str, size: int) -> bytes:
-        data = b"".join(self._chunks(path, size))
+        data = b"".join(self._chunks(path, size, exactly=True))
         if sha256_hex(data) != sha256:
             raise TryLater("update: the server sent another manifest than was signed; it is not taken")
         return data
 
-    def _chunks(self, path: str, size: int) -> Iterator[bytes]:
+    def _chunks(self, path: str, size: int, *, exactly: bool) -> Iterator[bytes]:
         started_s, received = time.monotonic(), 0
         with self._link.stream("GET", path) as chunks:
             for chunk in chunks:
                 received += len(chunk)
+                self.received_bytes += len(chunk)
                 elapsed_s = time.monotonic() - started_s
                 if received > size:
                     raise TryLater(f"update: {path}: the server sent more than the {size} bytes that were signed")
                 if elapsed_s > _PATIENCE_S and received < elapsed_s * _SLOWEST_BYTES_PER_S:
                     raise TryLater(f"update: {path}: {received} bytes in {elapsed_s:.0f} s is too slow; will ask again")
                 yield chunk
-        if received != size:
+        if exactly and received != size:
             raise TryLater(f"update: {path}: expected {size} bytes from the server, got {received}")
 
     def _assemble(self, place: Path, raw: bytes, manifest: BundleManifest, release: SignedRelease) -> None:
@@ -174,6 +215,10 @@ class Downloads:
         if len(data) != entry.size:
             raise Untrusted(f"{MANIFEST_FILE}: file {entry.path} has {len(data)} bytes, not {entry.size} as was signed")
         return data
+
+
+def _is_patched(size: int) -> bool:
+    return MIN_PATCHED_BYTES <= size <= MAX_PATCHED_BYTES
 
 
 def _is_whole(folder: Path, bundle_id: BundleId) -> bool:

@@ -28,8 +28,16 @@ def measure(
     *,
     stopping: threading.Event,
     command: Sequence[str] = TRIAL_COMMAND,
+    scratch: Path | None = None,
 ) -> Measured:
     """Try and time every variant that may run here, and rank those that agree with the builder.
+
+    Args:
+        bundle: verified.
+        config: of the station.
+        stopping: set when the agent is told to stop.
+        command: starts a trial.
+        scratch: where a trial's temporary folder goes; ``None``: where the system has them.
 
     Raises:
         TryLater: the agent is stopping, or a child could not be started; nothing is known.
@@ -40,7 +48,7 @@ def measure(
     for variant in _wanted(bundle.manifest, config.variant):
         why_not = cannot_run(variant, flags)
         tried.append(
-            _try(bundle.folder, variant.name, config, stopping, command)
+            _try(bundle.folder, variant.name, config, stopping, command, scratch)
             if why_not is None
             else Tried(variant=variant.name, why_not=why_not)
         )
@@ -70,15 +78,23 @@ def _wanted(manifest: BundleManifest, name: str | None) -> tuple[Variant, ...]:
     return tuple(variant for variant in in_order(manifest) if name in (None, variant.name))
 
 
-def _try(folder: Path, variant: str, config: Config, stopping: threading.Event, command: Sequence[str]) -> Tried:
+def _try(
+    folder: Path,
+    variant: str,
+    config: Config,
+    stopping: threading.Event,
+    command: Sequence[str],
+    scratch: Path | None,
+) -> Tried:
     order = TrialOrder(
         bundle=str(folder),
         variant=variant,
         threads=config.threads,
         timeout_s=max(1, round(config.trial_timeout_s)),
         max_bytes=config.trial_max_bytes,
+        max_disk_bytes=config.trial_max_disk_bytes,
     )
-    result = run_trial(order, stopping=stopping, command=command)
+    result = run_trial(order, stopping=stopping, command=command, scratch=scratch)
     tried = Tried(
         variant=variant,
         why_not="; ".join(result.problems) or None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
+from pathlib import Path
 
 from edge_agent.agent import Parts
 from edge_agent.device_key import DeviceKey
@@ -11,10 +13,13 @@ from edge_agent.feature_feed import FeatureFeed
 from edge_agent.identity import check_server_url
 from edge_agent.meter import Meter
 from edge_agent.metrics import UPDATES
-from edge_agent.outbox import CLOCK_FACT
+from edge_agent.outbox import CLOCK_FACT, UPDATE_FROM_ERROR_FACT, UPDATE_FROM_FACT
+from edge_agent.release_source import ReleaseFolder, ReleaseSource
+from edge_agent.reporting import station_report
 from edge_agent.retention import Retention
 from edge_agent.server_link import ServerLink
 from edge_agent.signed_releases import SignedReleases, read_pinned_root
+from edge_agent.trusted_time import complaint
 from edge_agent.updates import Updates
 from edge_agent.uplink import Uplink
 from runtime.contracts.errors import TouchstoneError, Unsupported, Untrusted
@@ -55,15 +60,8 @@ class Online:
             keep_days=parts.config.keep_photos_days,
             keep_case_days=parts.config.keep_case_photos_days,
         )
-        releases = SignedReleases(
-            home=parts.home,
-            outbox=parts.outbox,
-            link=self._link,
-            pinned_root=read_pinned_root(parts.home.root_metadata_file),
-        )
-        downloads = Downloads(home=parts.home, link=self._link, min_free_bytes=parts.config.min_free_bytes)
-        downloads.sweep()
-        self._updates = Updates(link=self._link, releases=releases, downloads=downloads, slot=parts.slot)
+        downloads_of(parts, self._link).sweep()
+        self._updates = updates_from(parts, self._link)
         self._update_error = ""
 
     def close(self) -> None:
@@ -92,6 +90,7 @@ class Online:
         """Look for a release and move to it, and see to the variant; return the seconds until the next time."""
         try:
             try:
+                self._look_into_folder()
                 swapped = self._updates.step()
             finally:  # without a server too
                 self._parts.slot.measure_again()
@@ -103,20 +102,42 @@ class Online:
             raise
         return self._parts.config.update_every_s
 
+    def _look_into_folder(self) -> None:
+        """Take the release that a person brought in a folder, once: what is wrong with it is told, not tried again."""
+        folder = self._parts.outbox.fact(UPDATE_FROM_FACT)
+        if folder:
+            self._parts.outbox.set_facts({UPDATE_FROM_FACT: ""})
+            try:
+                update_from_folder(self._parts, Path(folder))
+            except TouchstoneError as error:
+                self._parts.outbox.set_facts({UPDATE_FROM_ERROR_FACT: str(error)})
+                raise
+
     def _report(self) -> StationReport:
-        tally = self._parts.outbox.tally()
-        current = self._parts.slot.current
-        refusals = self._parts.slot.book.refusals()
-        # A refusal is news until something newer runs.
-        refused = refusals and (current is None or refusals[-1].release > current.release.release)
-        running = "no-model" if current is None else "running"
-        return StationReport(
-            bundle_id=None if current is None else current.ref.bundle_id,
-            release=None if current is None else current.ref.release,
-            variant=None if current is None else current.ref.variant,
-            state="refused" if refused else running,  # type: ignore[arg-type]
-            detail=f"release {refusals[-1].release}: {refusals[-1].reason}" if refused else self._update_error[:500],
-            recorded=tally.recorded,
-            acked=tally.acked,
-            pending=tally.pending,
+        parts, current = self._parts, self._parts.slot.current
+        clock = complaint(datetime.now(UTC), self._link.clock_offset_s, parts.slot.book.time_floor())
+        return station_report(
+            None if current is None else current.ref,
+            parts.slot.update_state(),
+            parts.outbox.tally(),
+            error=self._update_error,
+            clock=clock,
         )
+
+
+def update_from_folder(parts: Parts, folder: Path) -> None:
+    """Move to the release in a folder that ``touchstone-server export-release`` wrote; see ``Updates.step``."""
+    offset_s = float(parts.outbox.fact(CLOCK_FACT) or "0")
+    updates_from(parts, ReleaseFolder(folder, offset_s)).step()
+
+
+def updates_from(parts: Parts, source: ReleaseSource) -> Updates:
+    """Return the updates that come from ``source``; all are verified alike."""
+    root = read_pinned_root(parts.home.root_metadata_file)
+    releases = SignedReleases(home=parts.home, outbox=parts.outbox, link=source, pinned_root=root)
+    return Updates(link=source, releases=releases, downloads=downloads_of(parts, source), slot=parts.slot)
+
+
+def downloads_of(parts: Parts, source: ReleaseSource) -> Downloads:
+    """Return the station's bundle folders, filled from ``source``."""
+    return Downloads(home=parts.home, link=source, min_free_bytes=parts.config.min_free_bytes)

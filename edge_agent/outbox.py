@@ -29,6 +29,8 @@ READ_FACT = "read_up_to"
 
 OBJECTED, SUSPECT, UNCERTAIN, AUDITED, REST = range(5)
 """What goes first: priorities as the file has them."""
+UPDATE_FROM_FACT = "update_from"
+UPDATE_FROM_ERROR_FACT = "update_from_error"
 
 LONGEST_WAIT_S = 2 * 86_400.0
 """No due time lies further ahead; one that does was written by a clock that has jumped, and counts as due."""

@@ -204,6 +204,14 @@ class OutboxViews(OutboxFile):
             (count,) = db.execute("SELECT COUNT(*) FROM answer").fetchone()
         return int(count)
 
+    def records(self, *, after: int, limit: int, newest_first: bool = False) -> tuple[tuple[int, Record], ...]:
+        """Return records after number ``after``, each with its number; at most ``limit``, oldest first unless told."""
+        with self.reading() as db:
+            order = "DESC" if newest_first else "ASC"
+            query = f"SELECT seq, body FROM record WHERE seq > ? ORDER BY seq {order} LIMIT ?"  # noqa: S608 - ours
+            rows = db.execute(query, (after, limit)).fetchall()
+        return tuple((int(seq), read_record(body)) for seq, body in rows)
+
     def _unanswered(self, more: str, limit: int) -> tuple[Listed, ...]:
         # By the index of states, so that it reads the few cases and not every record.
         where = f"WHERE state IN ('pending', 'parked', 'acked') AND is_case = 1 AND answer.seq IS NULL {more}"

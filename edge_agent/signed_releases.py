@@ -2,8 +2,8 @@
 
 python-tuf does the verifying. What it leaves to its caller is done here: it never syncs its cache to disk and silently
 ignores a local file that it cannot read, so the highest versions seen are kept in the outbox as well; it reads the
-system clock, so the time is handed in; and it would accept a delegated role, so the release is looked up once more in
-the top-level targets.
+system clock, so the time is handed in, and nothing may have expired before the timestamp itself was signed; and it
+would accept a delegated role, so the release is looked up once more in the top-level targets.
 """
 
 from __future__ import annotations
@@ -33,32 +33,20 @@ from edge_agent.admission import MAX_ROOTS, TARGETS_FILE, last_root, root_file, 
 from edge_agent.disk import disk_errors
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
-from edge_agent.server_link import Refused, ServerLink
-from runtime.contracts.codec import canonical_json, decode, parse_json
+from edge_agent.release_source import ReleaseSource
+from edge_agent.server_link import Refused
+from edge_agent.trusted_time import agreed, floor_of
+from edge_agent.tuf_marks import Mark, read_marks, write_marks
+from runtime.contracts.codec import decode
 from runtime.contracts.durable import sync_folder
 from runtime.contracts.errors import TouchstoneError, TryLater, Untrusted
 from runtime.contracts.records import BundleId
-from runtime.contracts.sync import ReleaseInfo, target_path
+from runtime.contracts.sync import SIGNED_AT, ReleaseInfo, moment, target_path
 
-MARKS_FACT = "tuf_marks"
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
-_ONLINE_AND_TARGETS = ("timestamp", "snapshot", "targets")
+_ROLES = ("timestamp", "snapshot", "targets")
+_OFFLINE = "targets"
 _METADATA_WITHIN_S = 120.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """The highest version of a role that was seen under these keys."""
-
-    keys: tuple[str, ...]
-    version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
-    """The marks of all roles, and of the root itself."""
-
-    roles: Mapping[str, Mark]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +62,19 @@ class SignedRelease:
 class SignedReleases:
     """The server's signed releases. One update at a time; python-tuf's cache is not made for more."""
 
-    def __init__(self, *, home: Home, outbox: Outbox, link: ServerLink, pinned_root: bytes) -> None:
+    def __init__(self, *, home: Home, outbox: Outbox, link: ReleaseSource, pinned_root: bytes) -> None:
         self._cache = home.tuf_cache
         self._outbox = outbox
         self._link = link
         self._pinned_root = pinned_root
 
-    def find(self, target: str, now: datetime) -> SignedRelease:
+    def find(self, target: str, now: datetime, clock: datetime) -> SignedRelease:
         """Return what is signed of the release at TUF target ``target``.
 
         Args:
             target: what the server says this station should run.
             now: the time that expiry is judged by; the caller's best word, not this machine's clock alone.
+            clock: what this machine's clock says.
 
         Raises:
             TryLater: the server is down, answers something else, or its metadata has expired.
@@ -102,7 +91,7 @@ class SignedReleases:
             updater._trusted_set.reference_time = now
             updater.refresh()  # TUF 5.3 to 5.6
             metadata = self._admitting_metadata()
-            self._check_marks(metadata)
+            self._check_marks(metadata, clock)
             found = updater.get_targetinfo(target)
         if found is None:
             raise Untrusted(f"update {target!r}: the server names it, but no offline key signed it; it is not taken")
@@ -120,26 +109,26 @@ class SignedReleases:
         metadata[TARGETS_FILE] = (self._cache / TARGETS_FILE).read_bytes()
         return metadata
 
-    def _check_marks(self, metadata: Mapping[str, bytes]) -> None:
+    def _check_marks(self, metadata: Mapping[str, bytes], clock: datetime) -> None:
         """Refuse a rollback that a lost or torn cache file hid from python-tuf (TUF 5.4.3, 5.5.5, 5.6.4)."""
         root = last_root(metadata, self._pinned_root)
-        known = self._marks()
+        known = read_marks(self._outbox)
+        signed = {role: Metadata.from_bytes((self._cache / f"{role}.json").read_bytes()).signed for role in _ROLES}
+        _check_expiry(signed)
         marks = {"root": Mark(keys=(), version=root.version)}
-        for role in _ONLINE_AND_TARGETS:
-            signed: Any = Metadata.from_bytes((self._cache / f"{role}.json").read_bytes()).signed
+        for role in _ROLES:
             # TUF 5.3.11: new keys for a role end the rollback protection of what the old keys signed.
-            marks[role] = Mark(keys=tuple(sorted(root.roles[role].keyids)), version=signed.version)
+            keys = tuple(sorted(root.roles[role].keyids))
+            before = known.get(role)
+            seen = before.signed_at if before is not None and before.keys == keys else ""
+            marks[role] = Mark(keys=keys, version=signed[role].version, signed_at=_later(seen, signed[role], clock))
         for role, mark in marks.items():
             before = known.get(role)
             if before is not None and before.keys == mark.keys and mark.version < before.version:
                 raise Untrusted(f"{role} metadata: version {before.version} was seen before, got {mark.version}")
         if marks != known:
             self._sync_cache()
-            self._outbox.set_facts({MARKS_FACT: canonical_json(Marks(roles=marks)).decode()})
-
-    def _marks(self) -> Mapping[str, Mark]:
-        stored = self._outbox.fact(MARKS_FACT)
-        return {} if stored is None else decode(Marks, parse_json(stored.encode(), MARKS_FACT), MARKS_FACT).roles
+            write_marks(self._outbox, marks)
 
     def _sync_cache(self) -> None:
         for folder in (self._cache / "root_history", self._cache):
@@ -149,10 +138,26 @@ class SignedReleases:
             sync_folder(folder)
 
 
+def _check_expiry(signed: Mapping[str, Any]) -> None:
+    stamped = moment(signed["timestamp"].unrecognized_fields.get(SIGNED_AT))
+    for role, one in signed.items():
+        if stamped is not None and one.expires <= stamped:
+            raise ExpiredMetadataError(f"{role}.json had expired before the timestamp was signed")
+
+
+def _later(seen: str, signed: Any, clock: datetime) -> str:
+    """Return the latest trustworthy moment of a role: what was seen, or when this was signed, if that is later."""
+    at = moment(signed.unrecognized_fields.get(SIGNED_AT))
+    if at is not None and signed.type != _OFFLINE:
+        at = agreed(clock, at)
+    latest = floor_of((seen, at.isoformat() if at else ""))
+    return latest.isoformat() if latest else ""
+
+
 class LinkFetcher(FetcherInterface):
     """python-tuf's port to the network, over the agent's own link, bounded in bytes and in time."""
 
-    def __init__(self, link: ServerLink) -> None:
+    def __init__(self, link: ReleaseSource) -> None:
         self._link = link
 
     def _fetch(self, url: str) -> Iterator[bytes]:

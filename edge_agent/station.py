@@ -107,7 +107,9 @@ class Station:
         features_max_age_s: float = DEFAULT_MAX_AGE_S,
         metrics: Metrics | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_scanned: Callable[[Record, Sequence[Checked]], None] = lambda record, photos: None,
     ) -> None:
+        self._on_scanned = on_scanned
         self._identity = identity
         self._outbox = outbox
         self._features_max_age_s = features_max_age_s
@@ -246,6 +248,7 @@ class Station:
         if is_case(record):
             self._intake.keep(photos)
         self._metrics.scanned(record)
+        self._on_scanned(record, photos)
         return Scanned(record=record, again=False)
 
     def _again(self, earlier: Record, photos: Sequence[Checked]) -> Scanned:

@@ -14,13 +14,14 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from edge_agent.pulse import beat
 from edge_agent.variant_choice import Schedule
@@ -36,17 +37,24 @@ _LEAST_RUNS, _MOST_RUNS, _LONG_ENOUGH_S = 5, 25, 1.0
 _CAMERA_PX, _CAMERA_RUNS, _NOISE = (4000, 3000), 3, 16
 _MOST_PROBLEMS = 10
 _NICENESS = 10
+_FOLDER = ".trial-"
+_LOOK_EVERY_S = 0.2
+_MOST_OUTPUT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialOrder:
-    """What the child is to do; ``timeout_s`` in whole seconds, ``variant`` ``None`` for the best that may run here."""
+    """What the child is to do; ``timeout_s`` in whole seconds, ``variant`` ``None`` for the best that may run here.
+
+    ``max_bytes`` is address space; ``max_disk_bytes`` what it may write, to one file and to its temporary folder.
+    """
 
     bundle: str
     variant: str | None
     threads: int
     timeout_s: int
     max_bytes: int
+    max_disk_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,39 +74,56 @@ class TrialResult:
     resident_mib: float | None = None
 
 
-def run_trial(order: TrialOrder, *, stopping: threading.Event, command: Sequence[str] = TRIAL_COMMAND) -> TrialResult:
+def run_trial(
+    order: TrialOrder, *, stopping: threading.Event, command: Sequence[str] = TRIAL_COMMAND, scratch: Path | None = None
+) -> TrialResult:
     """Try a variant in a child process and wait for the result; a crash or a hang is a result too.
+
+    Args:
+        order: what the child is to do.
+        stopping: set when the agent is told to stop.
+        command: the child.
+        scratch: where its temporary folder goes; ``None``: where the system has them.
 
     Raises:
         TryLater: the agent is stopping, or the child could not be started; nothing is known of the bundle.
     """
-    # The very code that would serve is the one to try, wherever it was imported from.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
-        child = subprocess.Popen(
-            [*command, canonical_json(order).decode()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # a Ctrl-C for the agent is no verdict on the variant
-        )
+        with (
+            tempfile.TemporaryDirectory(prefix=_FOLDER, dir=scratch) as folder,
+            (Path(folder) / "said").open("w+b") as said,  # files, as they count as written, and a pipe might overflow
+            (Path(folder) / "complained").open("w+b") as complained,
+        ):
+            child = _start(order, command, folder, said, complained)
+            try:
+                problem = _wait(child, order, stopping, Path(folder))
+            finally:
+                child.kill()
+                child.wait()
+            output, complaint = _first_bytes(said), _first_bytes(complained)
     except OSError as error:
         raise TryLater(f"trial: the child process cannot be started ({error.strerror})") from error
-    with child:
-        try:
-            output, complaint = _wait(child, order.timeout_s, stopping)
-        except subprocess.TimeoutExpired:
-            return TrialResult(problems=(f"the trial took longer than {order.timeout_s} s",))
-        finally:
-            if child.poll() is None:
-                child.kill()
-    if child.returncode != 0:
-        return TrialResult(problems=(_death(child.returncode, complaint),))
+    if problem is not None or child.returncode != 0:
+        return TrialResult(problems=(problem or _death(child.returncode, complaint),))
     try:
         return decode(TrialResult, parse_json(output, "trial"), "trial")
     except Untrusted as error:
         return TrialResult(problems=(str(error),))
+
+
+def _start(
+    order: TrialOrder, command: Sequence[str], folder: str, said: IO[bytes], complained: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    # The very code that would serve is the one to try, wherever it was imported from.
+    path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path if place)
+    return subprocess.Popen(
+        [*command, canonical_json(order).decode()],
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=complained,
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": folder},
+        start_new_session=True,  # a Ctrl-C for the agent is no verdict on the variant
+    )
 
 
 def try_variant(order: TrialOrder) -> TrialResult:
@@ -182,23 +207,42 @@ def main(arguments: Sequence[str]) -> int:
     with suppress(OSError):  # should memory run out, this process goes, never the station
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if order.max_disk_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order.max_disk_bytes, order.max_disk_bytes))
     if order.max_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (order.max_bytes, order.max_bytes))
     sys.stdout.write(canonical_json(try_variant(order)).decode() + "\n")
     return 0
 
 
-def _wait(child: subprocess.Popen[bytes], timeout_s: float, stopping: threading.Event) -> tuple[bytes, bytes]:
-    deadline = time.monotonic() + timeout_s
+def _wait(child: subprocess.Popen[bytes], order: TrialOrder, stopping: threading.Event, folder: Path) -> str | None:
+    """Wait until the child ends; return why it must be ended, or ``None`` once it has ended by itself."""
+    deadline = time.monotonic() + order.timeout_s
     while True:
         try:
-            return child.communicate(timeout=0.2)
+            child.wait(timeout=_LOOK_EVERY_S)
+            return None
         except subprocess.TimeoutExpired:
             beat()
             if stopping.is_set():
                 raise TryLater("trial: the agent is stopping; the bundle will be tried at the next start") from None
             if time.monotonic() > deadline:
-                raise
+                return f"the trial took longer than {order.timeout_s} s"
+            if 0 < order.max_disk_bytes < _size_of(folder):
+                return f"the trial wrote more than {order.max_disk_bytes >> 20} MiB to the disk"
+
+
+def _first_bytes(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read(_MOST_OUTPUT)
+
+
+def _size_of(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # it may have gone meanwhile
+            size += path.lstat().st_size
+    return size
 
 
 def _death(returncode: int, complaint: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edge_agent.back_off import back_off_s
@@ -25,7 +25,7 @@ from edge_agent.server_link import Refused, RefusedForGood, RefusedForNow, Serve
 from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
-from runtime.contracts.records import is_case
+from runtime.contracts.records import RecordId, is_case
 from runtime.contracts.sync import Answer, Answers, StationReport
 
 LEASE_S = 900.0
@@ -72,6 +72,7 @@ class Uplink:
         self._upload = PhotoUpload(
             photos=photos, link=link, meter=self._meter, piece_bytes=piece_bytes, stopping=stopping
         )
+        self._unsettled: list[RecordId] = []
         self._reported: StationReport | None = None
         self._reported_at_s = -REPORT_EVERY_S
 
@@ -80,14 +81,13 @@ class Uplink:
 
         Raises:
             TryLater: the server is down or not itself; everything unsent is due again after a pause.
-            StationFault: the server does not let this station in.
+            StationFault: the server does not let this station in, or the disk is full.
         """
-        photos_up_to = self._meter.photos_up_to()
-        batch = self._outbox.lease(now_s=self._now_s(), lease_s=LEASE_S, limit=_BATCH, photos_up_to=photos_up_to)
+        batch = self._lease()
         acked = parked = failures = 0
         failure: TryLater | StationFault | None = None
         photos_wait = False
-        for leased in batch:
+        for leased in self._settling(batch):
             gone = self._stopping.is_set() or failures >= _FAILURES_UNTIL_STOP or isinstance(failure, StationFault)
             if gone or (photos_wait and _photos_of(leased)):
                 self._outbox.give_back(leased.record.record_id)
@@ -176,6 +176,23 @@ class Uplink:
         contact_age_s = float(facts.get(CONTACT_FACT, "0")) - float(known.get(CONTACT_FACT) or "0")
         if known[CLOCK_FACT] != facts[CLOCK_FACT] or known[ERROR_FACT] != facts[ERROR_FACT] or contact_age_s > 30:
             self._outbox.set_facts(facts)  # not at each pass: an idle station should leave its disk alone
+
+    def _lease(self) -> tuple[Leased, ...]:
+        for record_id in tuple(
+            self._unsettled
+        ):  # a full disk ended the last pass before it could note what became of it
+            self._outbox.give_back(record_id)
+            self._unsettled.remove(record_id)
+        photos_up_to = self._meter.photos_up_to()
+        batch = self._outbox.lease(now_s=self._now_s(), lease_s=LEASE_S, limit=_BATCH, photos_up_to=photos_up_to)
+        self._unsettled = [leased.record.record_id for leased in batch]
+        return batch
+
+    def _settling(self, batch: Sequence[Leased]) -> Iterator[Leased]:
+        """Yield what was leased; to ask for the next is to say that the outbox knows what became of this one."""
+        for leased in batch:
+            yield leased
+            self._unsettled.remove(leased.record.record_id)
 
     def _send(self, leased: Leased) -> bool:
         """Send one record with all that belongs to it; False: its photos must wait."""

@@ -7,6 +7,7 @@ that arrive together go through ``look_at``, on all cores.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +66,11 @@ class Inspection:
 
 
 class Inspector:
-    """A verified bundle with one of its variants loaded and warm."""
+    """A verified bundle with one of its variants loaded and warm.
+
+    Attributes:
+        faults: how often its engine has failed since it was loaded.
+    """
 
     def __init__(
         self,
@@ -84,6 +89,8 @@ class Inspector:
         self._input: InputSpec = bundle.manifest.input
         self._sizes = (*([variant.first.px] if variant.first else []), self._input.px)
         self._cores = ThreadPoolExecutor(core_count(), "look")
+        self.faults = 0
+        self._one_at_a_time = threading.Lock()
 
     @classmethod
     def open(
@@ -147,7 +154,7 @@ class Inspector:
         own = tuple(row[0] for row in rows)
         prepare_into(own, photo, f"of view {view!r}", self._region(view))
         decoded_ns = time.perf_counter_ns()
-        scores = self._networks[0].run(rows[0])
+        scores = self._run(self._networks[0], rows[0])
         return Look(
             view=view,
             logit=self._logit(view, scores[0]),
@@ -170,7 +177,7 @@ class Inspector:
 
         decode_us = list(self._cores.map(fill, range(len(photos))))
         started_ns = time.perf_counter_ns()
-        scores = self._networks[0].run(rows[0])
+        scores = self._run(self._networks[0], rows[0])
         infer_us = (time.perf_counter_ns() - started_ns) // 1000 // len(photos)
         return [
             Look(
@@ -213,7 +220,7 @@ class Inspector:
         p = fuse(logits, first.fusion if first else self.variant.fusion)
         escalate_us = 0
         if first is not None and looks and not is_sure(p, first):
-            scores = self._networks[-1].run(np.stack([look.rows[-1] for look in looks]))
+            scores = self._run(self._networks[-1], np.stack([look.rows[-1] for look in looks]))
             logits = _by_view(looks, [self._logit(one.view, row) for one, row in zip(looks, scores, strict=True)])
             p = fuse(logits, self.variant.fusion)
             escalate_us = (time.perf_counter_ns() - started_ns) // 1000
@@ -265,8 +272,16 @@ class Inspector:
     def _score_listing(self, model: ListingModel, values: Sequence[float | None]) -> float | None:
         assert self._listing_network is not None  # loaded with the model
         row = np.array([[math.nan if value is None else value for value in values]], np.float32)
-        raw = float(self._listing_network.run(row).reshape(-1)[-1])
+        raw = float(self._run(self._listing_network, row).reshape(-1)[-1])
         return fuse({LISTING: [raw]}, model.fusion)
+
+    def _run(self, network: Network, batch: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        try:
+            return network.run(batch)
+        except StationFault:
+            with self._one_at_a_time:
+                self.faults += 1
+            raise
 
     @property
     def _shared(self) -> bool:

@@ -21,8 +21,10 @@ from sync_server.auth import ROLES, add_person
 from sync_server.datasets import freeze, write_snapshot
 from sync_server.devices import issue_code
 from sync_server.export_intake import import_export
+from sync_server.exporting import export_release
 from sync_server.features import in_parts, load_features, read_lines
 from sync_server.founding import FIRST_ADMIN, found_server
+from sync_server.patching import Patches
 from sync_server.publishing import publish
 from sync_server.releases import first_root
 from sync_server.schema import utc_now
@@ -101,6 +103,12 @@ def build_parser() -> argparse.ArgumentParser:
     imported.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that the station wrote")
     imported.set_defaults(command=_import)
 
+    exported = commands.add_parser(
+        "export-release", parents=[home], help="write the newest release into a folder, for stations without a network"
+    )
+    exported.add_argument("folder", type=Path, metavar="FOLDER", help="an empty or new folder")
+    exported.set_defaults(command=_export_release)
+
     snapshot = commands.add_parser("snapshot", parents=[home], help="write what the experts agreed on as a dataset")
     snapshot.add_argument("--out", type=Path, required=True, help="an empty or new folder")
     snapshot.set_defaults(command=_snapshot)
@@ -173,12 +181,12 @@ def _sign(arguments: argparse.Namespace) -> None:
 
 def _publish(arguments: argparse.Namespace) -> None:
     with _services(arguments.home) as services:
-        keys = services.settings.online_keys
-        done = publish(services.store, services.blobs, keys, arguments.bundle, services.now())
+        patches, keys = Patches(services.settings.patches), services.settings.online_keys
+        done = publish(services.store, services.blobs, patches, keys, arguments.bundle, services.now())
     if done.new:
         print(
             f"published: {target_path(done.release.info)}, {done.files_stored} files stored, "
-            f"{done.files_kept} were here already"
+            f"{done.files_kept} were here already; {done.patches} patches"
         )
     else:
         print(f"already published: {target_path(done.release.info)}; nothing changed")
@@ -193,6 +201,16 @@ def _import(arguments: argparse.Namespace) -> int:
     for line in taken.refused:
         print(f"  {line}", file=sys.stderr)
     return 1 if taken.refused else 0
+
+
+def _export_release(arguments: argparse.Namespace) -> None:
+    with _services(arguments.home) as services:
+        keys = services.settings.online_keys
+        done = export_release(services.store, services.blobs, keys, arguments.folder, services.now())
+    print(
+        f"exported: {done.release.target}, {done.files} files, {done.size / 1e6:.1f} MB; stations take it until "
+        f"{done.usable_until:%Y-%m-%d %H:%M} UTC: 'touchstone-agent update --from {arguments.folder}'"
+    )
 
 
 def _snapshot(arguments: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import StationId, check_name
 from runtime.contracts.sync import EnrolmentCode, EnrolRequest, StationReport
 from sync_server.auth import token_hash
+from sync_server.evidence import SignedReport, station_id_of
 from sync_server.refusals import Forbidden, NotFound
 from sync_server.schema import ENROLMENT_CODES, REVOKED_KEYS, STATIONS, stamp
 from sync_server.store import insert_new
@@ -96,7 +97,7 @@ def enrol(connection: Connection, request: EnrolRequest, now: datetime) -> Stati
     elif holder is not None:
         station_id = StationId(holder)
     else:
-        station_id = StationId("st-" + hashlib.sha256(bytes.fromhex(request.public_key)).hexdigest()[:16])
+        station_id = station_id_of(request.public_key)
         row = {"id": station_id, "name": request.name, "public_key": request.public_key, "enrolled_at": stamp(now)}
         insert_new(connection, STATIONS, {**row, "answers": 0})
     connection.execute(update(ENROLMENT_CODES).where(ENROLMENT_CODES.c.secret_hash == spent).values(used_by=station_id))
@@ -109,17 +110,24 @@ def _replace_device(connection: Connection, station_id: StationId, request: Enro
     if old != request.public_key:
         revoked = {"public_key": old, "station_id": station_id, "revoked_at": stamp(now)}
         connection.execute(REVOKED_KEYS.insert().values(revoked))
-    values = {"public_key": request.public_key, "name": request.name}
+    values = {"public_key": request.public_key, "name": request.name, "report_body": None, "report_token": None}
     connection.execute(update(STATIONS).where(mine).values(values))
 
 
-def _key_of(connection: Connection, station_id: str) -> str | None:
-    return connection.execute(select(STATIONS.c.public_key).where(STATIONS.c.id == station_id)).scalar_one_or_none()
-
-
-def store_report(connection: Connection, station_id: StationId, report: StationReport, now: datetime) -> None:
-    """Keep the newest word of a station on itself."""
-    values = {"report": canonical_json(report).decode(), "last_seen": stamp(now)}
+def store_report(
+    connection: Connection,
+    station_id: StationId,
+    report: StationReport,
+    now: datetime,
+    signed: SignedReport | None = None,
+) -> None:
+    """Keep the newest word of a station on itself, and what proves that it is the station's."""
+    values = {
+        "report": canonical_json(report).decode(),
+        "report_body": signed and signed.body,
+        "report_token": signed and signed.token,
+        "last_seen": stamp(now),
+    }
     connection.execute(update(STATIONS).where(STATIONS.c.id == station_id).values(values))
 
 
@@ -136,3 +144,7 @@ def list_stations(connection: Connection) -> tuple[Station, ...]:
         )
         for row in rows
     )
+
+
+def _key_of(connection: Connection, station_id: str) -> str | None:
+    return connection.execute(select(STATIONS.c.public_key).where(STATIONS.c.id == station_id)).scalar_one_or_none()

@@ -49,6 +49,8 @@ STATIONS = Table(
     Column("last_seen", String(32)),
     Column("report", Text),
     Column("answers", Integer, nullable=False, default=0),
+    Column("report_body", LargeBinary),
+    Column("report_token", Text),
 )
 
 HEARTBEATS = Table(

@@ -48,6 +48,11 @@ class Settings:
         """Folder of photos and bundle files, by content hash."""
         return self.home / "blobs"
 
+    @property
+    def patches(self) -> Path:
+        """Folder of patches between bundle files; it may be deleted, stations then fetch whole files."""
+        return self.home / "patches"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ServerToml:

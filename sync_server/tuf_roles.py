@@ -20,7 +20,7 @@ from tuf.api.serialization.json import JSONSerializer
 from runtime.contracts.codec import decode, encode
 from runtime.contracts.errors import StationFault, Untrusted
 from runtime.contracts.records import BundleId
-from runtime.contracts.sync import ReleaseInfo, target_path
+from runtime.contracts.sync import SIGNED_AT, ReleaseInfo, moment, target_path
 
 RoleName = Literal["root", "targets", "snapshot", "timestamp"]
 OFFLINE_ROLES: tuple[RoleName, ...] = ("root", "targets")
@@ -66,7 +66,7 @@ def first_root(keys: dict[RoleName, CryptoSigner], now: datetime) -> bytes:
     root = Root(version=1, expires=_expiry("root", now), consistent_snapshot=True)
     for role, signer in keys.items():
         root.add_key(signer.public_key, role)
-    return _signed(root, keys["root"])
+    return _signed(root, keys["root"], now)
 
 
 def targets_bytes(releases: tuple[SignedRelease, ...], version: int, signer: CryptoSigner, now: datetime) -> bytes:
@@ -76,19 +76,19 @@ def targets_bytes(releases: tuple[SignedRelease, ...], version: int, signer: Cry
         path = target_path(release.info)
         custom = {"custom": encode(release.info)}
         files[path] = TargetFile(release.manifest_size, {"sha256": release.bundle_id}, path, custom)
-    return _signed(Targets(version=version, expires=_expiry("targets", now), targets=files), signer)
+    return _signed(Targets(version=version, expires=_expiry("targets", now), targets=files), signer, now)
 
 
 def snapshot_bytes(version: int, targets_version: int, signer: CryptoSigner, now: datetime) -> bytes:
     """Return signed snapshot metadata that names one version of targets."""
     meta = {"targets.json": MetaFile(version=targets_version)}
-    return _signed(Snapshot(version=version, expires=_expiry("snapshot", now), meta=meta), signer)
+    return _signed(Snapshot(version=version, expires=_expiry("snapshot", now), meta=meta), signer, now)
 
 
 def timestamp_bytes(version: int, snapshot_version: int, signer: CryptoSigner, now: datetime) -> bytes:
     """Return signed timestamp metadata that names one version of the snapshot."""
     meta = MetaFile(version=snapshot_version)
-    return _signed(Timestamp(version=version, expires=_expiry("timestamp", now), snapshot_meta=meta), signer)
+    return _signed(Timestamp(version=version, expires=_expiry("timestamp", now), snapshot_meta=meta), signer, now)
 
 
 def parse(kind: type[S], data: bytes, what: str) -> Metadata[S]:
@@ -148,7 +148,13 @@ def _expiry(role: RoleName, now: datetime) -> datetime:
     return (now + LIFETIMES[role]).replace(microsecond=0)  # TUF has whole seconds
 
 
-def _signed(payload: Any, signer: CryptoSigner) -> bytes:
+def signed_at(signed: S) -> datetime | None:
+    """Return when metadata says that it was signed; ``None`` where it does not say so."""
+    return moment(signed.unrecognized_fields.get(SIGNED_AT))
+
+
+def _signed(payload: Any, signer: CryptoSigner, now: datetime) -> bytes:
+    payload.unrecognized_fields[SIGNED_AT] = now.replace(microsecond=0).isoformat()
     metadata: Metadata[Any] = Metadata(payload)
     metadata.sign(signer)
     return metadata.to_bytes(JSONSerializer(compact=False))

@@ -47,6 +47,7 @@ THIRD_PARTY: Mapping[str, frozenset[str]] = {
     "runtime.backends.reference": frozenset({"numpy", "onnx"}),
     "edge_agent": frozenset({"httpx", "tuf", "securesystemslib", "jwt", "cryptography", "numpy", "cv2"}),
     "edge_agent.desk": frozenset({"starlette", "uvicorn", "anyio", "cryptography", "cv2", "numpy"}),
+    "edge_agent.patches": frozenset({"backports", "compression"}),
 }
 """Package or module to all that it may import from elsewhere; who is not named is bound by ``ONLY_IN`` alone."""
 

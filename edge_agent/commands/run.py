@@ -9,6 +9,7 @@ loop      back-off silence grace when a neighbour is slow or fails
 watch     5       120     -     scans go on: they share the disk with the others, nothing else
 uplink    30      300     3     records wait in the outbox, for months if they must
 update    300     300     3     the model that runs goes on; a trial may take as long as ``agent.toml`` says
+proving   5       300     3     the model that runs goes on; its successor waits beside it, or what it follows
 heartbeat 300     120     3     counts go on; a late message says its own time
 ========= ======= ======= ===== =====================================================================
 
@@ -57,6 +58,7 @@ LOOPS: Mapping[str, Pace] = {
     "watch": Pace(longest_wait_s=5.0, longest_silence_s=120.0, grace_s=None),
     "uplink": Pace(longest_wait_s=30.0, longest_silence_s=300.0, grace_s=3.0),
     "update": Pace(longest_wait_s=300.0, longest_silence_s=300.0, grace_s=3.0),
+    "proving": Pace(longest_wait_s=5.0, longest_silence_s=300.0, grace_s=3.0),
     "heartbeat": Pace(longest_wait_s=300.0, longest_silence_s=120.0, grace_s=3.0),
 }
 
@@ -89,11 +91,17 @@ def main(home: Home, arguments: argparse.Namespace) -> int:
 
 async def _daemon(parts: Parts, stopping: threading.Event, notifier: Notifier) -> None:
     network = _Network(parts, stopping)
-    watch = Watch(parts, on_record=lambda: supervisor.wake("uplink"))
+
+    def on_record() -> None:
+        for name in ("uplink", "proving"):
+            supervisor.wake(name)
+
+    watch = Watch(parts, on_record)
     steps: Mapping[str, Callable[[], float]] = {
         "watch": watch.step,
         "uplink": network.uplink_step,
         "update": network.update_step,
+        "proving": parts.slot.advance,
         "heartbeat": Heart(parts).step,
     }
     supervisor = Supervisor(
@@ -106,6 +114,7 @@ async def _daemon(parts: Parts, stopping: threading.Event, notifier: Notifier) -
     desk = asyncio.create_task(_desk(parts, stopping, supervisor))
     ended = await supervisor.run()
     await desk
+    parts.slot.end()
     note("stopped", in_order=ended)
     if not ended:
         # A thread still waits for the network. All that matters is on disk already, so leave without it.
@@ -177,6 +186,7 @@ def _once(parts: Parts, stopping: threading.Event) -> int:
     steps: tuple[tuple[Callable[[], float], Callable[[], bool]], ...] = (
         (network.update_step, lambda: True),
         (watch.step, watch.is_empty),
+        (parts.slot.advance, lambda: True),
         (network.uplink_step, lambda: True),
     )
     failed = False
@@ -190,4 +200,5 @@ def _once(parts: Parts, stopping: threading.Event) -> int:
                 sys.stderr.write(f"touchstone-agent: {error}\n")
     finally:
         network.close()
+    parts.slot.end()
     return 2 if failed else 0

@@ -62,7 +62,7 @@ def _scanned_by_daemon(home: Home, outbox: Outbox, item: ask.Item) -> tuple[Reco
 
 def _scanned_here(home: Home, item: ask.Item) -> tuple[Record, bool]:
     from edge_agent.agent import build
-    from edge_agent.model_slot import RunningModel
+    from edge_agent.running_model import RunningModel
     from edge_agent.station import ScanRequest
 
     parts = build(home, threading.Event())

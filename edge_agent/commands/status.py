@@ -14,8 +14,19 @@ from edge_agent.features import held
 from edge_agent.home import Home
 from edge_agent.identity import require_identity
 from edge_agent.meter import Meter
-from edge_agent.outbox import CLOCK_FACT, CONTACT_FACT, ERROR_FACT, REST, UNCERTAIN, Outbox
-from edge_agent.release_book import Proved, ReleaseBook
+from edge_agent.outbox import (
+    CLOCK_FACT,
+    CONTACT_FACT,
+    ERROR_FACT,
+    REST,
+    UNCERTAIN,
+    UPDATE_FROM_ERROR_FACT,
+    Outbox,
+)
+from edge_agent.release_book import ReleaseBook
+from edge_agent.release_facts import Proved
+from edge_agent.trusted_time import complaint
+from edge_agent.update_state import update_state
 from runtime.contracts.codec import encode
 from runtime.contracts.durable import ContentFolder
 
@@ -32,6 +43,11 @@ def main(home: Home, arguments: argparse.Namespace) -> int:
             "name": identity.name,
             "server": config.server or identity.server,
             **_releases(ReleaseBook(outbox)),
+            "update": encode(update_state(ReleaseBook(outbox), config, datetime.now(UTC).astimezone())),
+            "folder_error": outbox.fact(UPDATE_FROM_ERROR_FACT) or None,
+            "clock": complaint(
+                datetime.now(UTC), float(outbox.fact(CLOCK_FACT) or "0"), ReleaseBook(outbox).time_floor()
+            ),
             "outbox": encode(outbox.tally()),
             "photos_wait": _photos_wait(outbox, home, config),
             **_contact(outbox),
@@ -112,10 +128,19 @@ def _shown(state: dict[str, Any]) -> str:
     ]
     if state["last_error"]:
         lines.append(f"error     {state['last_error']}")
-    if state["refused"]:
+    update = state["update"]
+    if update["detail"]:
+        lines.append(f"update    {update['state']}: {update['detail']}")
+    if update["deferred_until"]:
+        lines.append(f"put off   until {update['deferred_until']}")
+    if state["refused"] and update["state"] not in ("refused", "reverted"):
         lines.append(f"refused   release {state['refused']['release']}: {state['refused']['reason']}")
     if state["features"]["items"]:
         lines.append(f"features  of {state['features']['items']} items, the newest of {state['features']['newest']}")
+    if state["folder_error"]:
+        lines.append(f"folder    {state['folder_error']}")
+    if state["clock"]:
+        lines.append(f"clock     {state['clock']}")
     lines.append(f"answers   {state['answers_received']}")
     lines += [f"  {answer['item_id']}: {answer['outcome']} ({answer['resolved_at']})" for answer in state["answers"]]
     return "\n".join(lines) + "\n"

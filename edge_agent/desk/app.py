@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_agent.agent import Parts
-from edge_agent.desk import record_routes, scans, seams, session_routes, station_routes
+from edge_agent.desk import record_routes, scans, session_routes, station_routes
 from edge_agent.desk.access import Access, Door, Rules
 from edge_agent.desk.camera import Camera
 from edge_agent.desk.problems import NoTraceback, http_problem, mistake, touchstone_problem
@@ -97,7 +97,6 @@ def build_desk(parts: Parts, stopping: threading.Event, on_record: Callable[[], 
     return Desk(
         parts=parts,
         sessions=Sessions(outbox=parts.outbox, photos=parts.photos, station=parts.station, model=parts.slot.require),
-        ledger=seams.ledger_of(parts),
         camera=None if parts.config.camera is None else Camera(parts.config.camera),
         stopping=stopping,
         on_record=on_record,

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge_agent.desk import seams, views
+from edge_agent.desk import views
 from edge_agent.desk.bodies import MAX_NUMBER, number, read_json
 from edge_agent.desk.quality import reference_of, references_of
 from edge_agent.desk.refusals import Conflict, NotFound
@@ -45,7 +45,7 @@ async def page(request: Request) -> Response:
     desk = desk_of(request)
     before = number(request, "before", None, 0, MAX_NUMBER)
     limit = number(request, "limit", 50, 1, _MOST_LISTED) or 1
-    found = await desk.blocking(desk.ledger.page, before, limit, request.query_params.get("item", ""))
+    found = await desk.blocking(desk.parts.outbox.page, before, limit, request.query_params.get("item", ""))
     next_before = found[-1].seq if len(found) == limit else None
     return say({"records": [views.summary(one) for one in found], "next_before": next_before})
 
@@ -124,14 +124,14 @@ def _record(desk: Desk, record_id: str) -> Record:
 
 def _show(desk: Desk, record_id: str) -> dict[str, Any]:
     record = _record(desk, record_id)
-    return shown_record(desk, record, objected=seams.is_objected(desk.parts, record.record_id))
+    return shown_record(desk, record, objected=desk.parts.outbox.is_objected(record.record_id))
 
 
 def _object_to(desk: Desk, record_id: str, text: str) -> None:
     record = _record(desk, record_id)
     if any(score.photo not in desk.parts.photos for score in record.views):
         raise Conflict(f"record {record_id[:12]}: its photos made room for others, so no expert could look; scan again")
-    seams.object_to(desk.parts, record.record_id, text, now().isoformat(timespec="milliseconds"))
+    desk.parts.outbox.object_to(record.record_id, text, now().isoformat(timespec="milliseconds"))
 
 
 def _photo(desk: Desk, sha256: str) -> bytes:
@@ -157,7 +157,7 @@ def _inbox(desk: Desk) -> dict[str, Any]:
     answers = outbox.answers(after=max(0, outbox.last_answer() - _MOST_ANSWERS))
     with_records = [(answer, outbox.find(answer.record_id)) for answer in reversed(answers)]
     return views.inbox(
-        with_records, desk.ledger.waiting(_MOST_LISTED), desk.ledger.holds(_MOST_LISTED), read_up_to(desk)
+        with_records, desk.parts.outbox.waiting(_MOST_LISTED), desk.parts.outbox.holds(_MOST_LISTED), read_up_to(desk)
     )
 
 

@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse
 
 from edge_agent.agent import Parts, note_decision
 from edge_agent.desk.camera import Camera
-from edge_agent.desk.ledger import Ledger
 from edge_agent.desk.sessions import Sessions
 from edge_agent.disk import free_bytes
 from edge_agent.station import Scanned
@@ -38,7 +37,6 @@ class Desk:
 
     parts: Parts
     sessions: Sessions
-    ledger: Ledger
     camera: Camera | None
     stopping: threading.Event
     on_record: Callable[[], None]

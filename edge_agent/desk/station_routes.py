@@ -12,13 +12,13 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
-from edge_agent.desk import seams
 from edge_agent.desk.access import COOKIE, SIGNED_IN_FOR_S, Door
 from edge_agent.desk.bodies import read_json
 from edge_agent.desk.camera import Camera
 from edge_agent.desk.refusals import NotFound
 from edge_agent.desk.services import Desk, desk_of, now, say
 from edge_agent.desk.station_state import locked, state_of
+from edge_agent.metrics import prometheus_text
 from runtime.contracts.errors import StationFault, TryLater, Unsupported
 
 STATIC = Path(__file__).parent / "static"
@@ -85,7 +85,7 @@ async def healthz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Give what the agent has counted."""
     desk = desk_of(request)
-    text = await desk.blocking(seams.metrics_text, desk.parts)
+    text = await desk.blocking(prometheus_text, desk.parts.metrics)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
@@ -95,8 +95,7 @@ async def defer(request: Request) -> Response:
     asked = await read_json(request, Defer, "defer")
     if not 0.0 <= asked.hours <= 24.0:
         raise Unsupported(f"hours: expected 0 to 24, got {asked.hours}")
-    until = now() + timedelta(hours=asked.hours) if asked.hours else None
-    await desk.blocking(seams.defer_update, desk.parts, until)
+    await desk.blocking(desk.parts.slot.defer, now() + timedelta(hours=asked.hours))
     return Response(status_code=204)
 
 

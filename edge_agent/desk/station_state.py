@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_agent.desk import seams, views
+from edge_agent.desk import views
 from edge_agent.desk.record_routes import read_up_to
 from edge_agent.desk.services import Desk, disk_fault, now
 from edge_agent.disk import free_bytes
@@ -32,7 +32,7 @@ def state_of(desk: Desk) -> dict[str, Any]:
             "ok": desk.camera is None or desk.camera.why is None,
             "why": None if desk.camera is None else desk.camera.why,
         },
-        "update": encode(seams.update_state(parts, now())),
+        "update": encode(parts.slot.update_state()),
         "unread": _unread(desk),
         "logged_in": True,
     }

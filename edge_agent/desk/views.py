@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from edge_agent.desk.ledger import Listed
 from edge_agent.desk.session_table import Begun
 from edge_agent.desk.sessions import Taken
+from edge_agent.outbox_views import Listed
 from runtime.contracts.bundle import ANY_VIEW
 from runtime.contracts.codec import encode
 from runtime.contracts.records import SHOWN, ModelRef, Record

@@ -16,7 +16,8 @@ from edge_agent.home import Home
 from edge_agent.identity import Identity, check_server_url, require_identity
 from edge_agent.outbox import Outbox
 from edge_agent.outbox_schema import STEPS
-from edge_agent.release_book import Proved, ReleaseBook
+from edge_agent.release_book import ReleaseBook
+from edge_agent.release_facts import Proved
 from edge_agent.server_link import ServerLink
 from runtime.bundle_store import Bundle, open_bundle
 from runtime.contracts.errors import StationFault, Untrusted

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import BundleId, ItemId, Label, ModelRef, Record, RecordId, StationId
 
@@ -26,6 +27,12 @@ MAX_LISTING_BYTES = 16 * 1024
 MAX_HEARTBEAT_BYTES = 16 * 1024
 SCORE_BINS = 20
 MAX_OBJECTION_CHARS = 2000
+MIN_PATCHED_BYTES, MAX_PATCHED_BYTES = 16 * 1024, 128 * 1024 * 1024
+"""Sizes of files that travel as patches: below, asking costs more than it saves; above, a station lacks the memory."""
+NOTHING = sha256_hex(b"")
+"""What a patch of a file that is new starts from: plain compression."""
+SIGNED_AT = "x-signed-at"
+"""Of TUF metadata: when it was signed, ISO 8601 in UTC, by the clock of the signer. Signed with all the rest."""
 UPLOAD_OFFSET = "Upload-Offset"
 """Header of a photo's resumable upload: how many of its bytes are there; of ``PATCH``, where its body begins.
 
@@ -117,12 +124,25 @@ class Objection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationReport:
-    """``PUT /v1/station/report``: what the station has shown that it runs, and how its outbox stands."""
+    """``PUT /v1/station/report``: what the station has shown that it runs, and how its outbox stands.
+
+    Attributes:
+        bundle_id: what runs; ``release`` and ``variant`` belong to it.
+        release: its counter.
+        variant: which of its variants.
+        state: how the newest release that this station knows stands: it runs (``running``), runs and is being watched
+            (``watch``), looks at the same photos beside (``shadow``), is ready and waits for its hour (``waits``), was
+            refused (``refused``), or ran and was taken back (``reverted``); ``no-model``: nothing runs.
+        detail: in words, with the release that ``state`` is about.
+        recorded: scans.
+        acked: those that the server has taken.
+        pending: those that it has not.
+    """
 
     bundle_id: BundleId | None
     release: int | None
     variant: str | None
-    state: Literal["running", "refused", "no-model"]
+    state: Literal["running", "refused", "no-model", "waits", "shadow", "watch", "reverted"]
     detail: str
     recorded: int
     acked: int
@@ -209,6 +229,20 @@ def check_objection(objection: Objection) -> Objection:
     except ValueError:
         pass
     raise Unsupported(f"objection: made_at: expected ISO 8601 in UTC, got {objection.made_at[:40]!a}")
+
+
+def moment(text: object) -> datetime | None:
+    """Return the moment that ISO 8601 text with a timezone names; ``None`` for anything else."""
+    try:
+        parsed = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return parsed if parsed is not None and parsed.tzinfo else None
+
+
+def patch_path(old_sha256: str, new_sha256: str) -> str:
+    """Return where the server answers a patch: zstd, the old file's bytes as its prefix (``zstd --patch-from``)."""
+    return f"/v1/patches/{old_sha256}/{new_sha256}"
 
 
 def target_path(release: ReleaseInfo) -> str:

@@ -59,13 +59,14 @@ def raw_path(request: Request) -> str:
     return (path + b"?" + query if query else path).decode("latin-1")
 
 
-def _bearer(request: Request) -> str | None:
+def bearer(request: Request) -> str | None:
+    """Return the token that a request carries in its header."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token else None
 
 
 def _person(request: Request, _: Annotated[object, Depends(_PERSON_SCHEME)]) -> Person:
-    token = _bearer(request)
+    token = bearer(request)
     if token is None and request.method in ("GET", "HEAD"):  # a cookie alone changes nothing: no CSRF
         token = request.cookies.get(TOKEN_COOKIE)
     if not token:
@@ -74,7 +75,7 @@ def _person(request: Request, _: Annotated[object, Depends(_PERSON_SCHEME)]) -> 
 
 
 async def _device(request: Request, _: Annotated[object, Depends(_DEVICE_SCHEME)]) -> StationId:
-    token = _bearer(request)
+    token = bearer(request)
     if token is None:
         raise Unauthenticated("station token: send 'Authorization: Bearer JWT'")
     photo = request.path_params.get("sha256") if request.method == "PUT" else None

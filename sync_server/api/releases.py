@@ -1,4 +1,4 @@
-"""Routes of the update repository: TUF metadata for anybody, bundle files for stations, the list for people."""
+"""Routes of the update repository: TUF metadata for anybody, files and patches for stations, the list for people."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Response
 from starlette.responses import FileResponse
 
 from sync_server.api.callers import Caller, Device, Services, Shared
+from sync_server.patching import Patches
 from sync_server.refusals import NotFound
 from sync_server.releases import Release, fresh_timestamp, is_bundle_file, list_releases, stored_metadata
 from sync_server.tuf_roles import OFFLINE_ROLES, RoleName
@@ -48,6 +49,20 @@ def manifest(path: str, _: Device, shared: Shared) -> FileResponse:
 def bundle_file(sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")], _: Device, shared: Shared) -> FileResponse:
     """Return one file of a published bundle, by content hash; ranges are served."""
     return _file(shared, sha256)
+
+
+@router.get("/patches/{old}/{new}", response_class=FileResponse)
+def patch(
+    old: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+    new: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+    _: Device,
+    shared: Shared,
+) -> FileResponse:
+    """Return the patch from one bundle file to another, if one was made; whoever gets none fetches the whole file."""
+    path = Patches(shared.settings.patches).path(old, new)
+    if not path.is_file():
+        raise NotFound(f"patch from {old[:12]} to {new[:12]}: there is none; fetch the whole file")
+    return FileResponse(path, media_type="application/zstd")
 
 
 @router.get("/releases")

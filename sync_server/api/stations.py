@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from runtime.contracts.records import StationId
 from runtime.contracts.sync import (
     Answers,
     Assignment,
@@ -16,10 +17,11 @@ from runtime.contracts.sync import (
     StationReport,
 )
 from sync_server.api.bodies import strictly
-from sync_server.api.callers import Caller, Device, Shared
+from sync_server.api.callers import Caller, Device, Shared, bearer
 from sync_server.auth import audit_key
 from sync_server.cases import answers_after
 from sync_server.devices import Station, enrol, list_stations, store_report
+from sync_server.evidence import Evidence, SignedReport, evidence_of
 from sync_server.heartbeats import KEPT, StoredHeartbeat, list_heartbeats, store_heartbeat
 from sync_server.history import history_after
 from sync_server.releases import assigned_target
@@ -62,13 +64,21 @@ def history(
         return history_after(connection, station, after)
 
 
+async def _signed(request: Request) -> SignedReport:
+    return SignedReport(body=await request.body(), token=bearer(request) or "")
+
+
 @router.put("/station/report", status_code=204)
 def report(
-    body: StationReport, station: Device, _: Annotated[None, strictly(StationReport)], shared: Shared
+    body: StationReport,
+    station: Device,
+    signed: Annotated[SignedReport, Depends(_signed)],
+    _: Annotated[None, strictly(StationReport)],
+    shared: Shared,
 ) -> Response:
-    """Keep what this station has shown that it runs."""
+    """Keep what this station has shown that it runs, together with the token that proves it."""
     with shared.store.write() as connection:
-        store_report(connection, station, body, shared.now())
+        store_report(connection, station, body, shared.now(), signed)
     return Response(status_code=204)
 
 
@@ -96,6 +106,13 @@ def heartbeats(
     """Return what a station has said of itself, the newest first: counts, latencies, scores, versions."""
     with shared.store.read() as connection:
         return list_heartbeats(connection, station_id, limit)
+
+
+@router.get("/stations/{station_id}/report")
+def evidence(station_id: StationId, _: Caller, shared: Shared) -> Evidence:
+    """Return a station's last report as it was signed: body, token and public key prove it to anybody."""
+    with shared.store.read() as connection:
+        return evidence_of(connection, station_id)
 
 
 @router.get("/stations")

@@ -9,6 +9,13 @@ from sync_server.devices import Station
 
 _STEPS = ((60, "s"), (60, "min"), (24, "h"))
 QUIET_AFTER_S = 24 * 3600
+_NEWS = {
+    "reverted": ("bad", "took a release back"),
+    "shadow": ("wait", "compares a new release"),
+    "waits": ("wait", "a new release waits for its hour"),
+    "watch": ("wait", "watches a new release"),
+}
+"""What a station says of the newest release that it knows, as (tone, words)."""
 
 
 def age(since: str, now: datetime) -> str:
@@ -41,6 +48,8 @@ def station_state(station: Station, newest: int | None, now: datetime) -> tuple[
             return "wait", f"silent for {age(station.last_seen, now)}"
     if report.state == "refused":
         return "bad", "refused a release"
+    if report.state in _NEWS:
+        return _NEWS[report.state]
     if report.state == "no-model":
         return "wait", "no model yet"
     if newest is not None and report.release is not None and report.release < newest:

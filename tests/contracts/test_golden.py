@@ -46,6 +46,8 @@ MESSAGES: dict[str, type] = {
     "release_info": ReleaseInfo,
     "station_history": StationHistory,
     "station_report": StationReport,
+    "station_report_on_watch": StationReport,
+    "station_report_reverted": StationReport,
     "station_report_without_a_model": StationReport,
 }
 NOT_SENT_ALONE = {Answer, EnrolmentCode, ListingFeatures, ScoreBins}

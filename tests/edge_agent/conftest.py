@@ -21,7 +21,8 @@ from edge_agent.server_link import ServerLink
 from edge_agent.variant_choice import Measured, Pick, Tried
 from runtime.bundle_store import open_bundle
 from tests.edge_agent.repository import Repository
-from tests.edge_agent.rigs import RealServer, ServiceManager, make_home
+from tests.edge_agent.rigs import RealServer, ServiceManager, make_home, scripted_server
+from tests.edge_agent.update_rig import Rig
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,24 @@ def give_model(home: Home, tiny_bundle: Callable[..., Path]) -> Home:
     ReleaseBook(box).commit(Proved(bundle_id=bundle.bundle_id, release=release, variant="ort-cpu-float32"), measured)
     box.close()
     return home
+
+
+@pytest.fixture
+def repository() -> Repository:
+    return Repository()
+
+
+@pytest.fixture
+def rig(tmp_path: Path, outbox: Outbox, repository: Repository, link_to: Callable[..., ServerLink]) -> Iterator[Rig]:
+    with scripted_server(repository, lambda: repository.clock()) as (url, _):
+        home = make_home(tmp_path / "station", server=url)
+        home.root_metadata_file.write_bytes(repository.root)
+        yield Rig(home, outbox, link_to(url), repository.root)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Callable[[float], Path]:
+    return lambda bias: tiny_bundle(tmp_path / f"bundle {bias}", bias=bias)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tuf.api.metadata import (
 from runtime.contracts.bundle import read_manifest
 from runtime.contracts.codec import encode
 from runtime.contracts.durable import sha256_hex
-from runtime.contracts.sync import ReleaseInfo, target_path
+from runtime.contracts.sync import SIGNED_AT, ReleaseInfo, target_path
 from tests.edge_agent.rigs import Asked, Say, say_json, say_problem
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
@@ -37,6 +37,8 @@ class Repository:
         self.keys = {role: CryptoSigner.generate_ed25519() for role in ROLES}
         self.lives = dict.fromkeys(ROLES, timedelta(days=30))
         self.files: dict[str, bytes] = {}
+        self.patches: dict[str, bytes] = {}
+        self.sent_bytes = 0
         self.metadata: dict[str, bytes] = {}
         self.listed: dict[str, TargetFile] = {}
         self.versions = dict.fromkeys(ROLES, 0)
@@ -100,17 +102,28 @@ class Repository:
 
     def __call__(self, asked: Asked) -> Say:
         self.asked.append(asked.path)
+        say = self._say(asked)
+        if say.status == 200 and asked.path.startswith(("/v1/files/", "/v1/patches/")):
+            self.sent_bytes += len(say.body)
+        return say
+
+    def _say(self, asked: Asked) -> Say:
         name = asked.path.rpartition("/")[2]
         if asked.path == "/v1/station/assignment":
             return say_json({"target": self.assigned})
         if asked.path.startswith("/v1/files/") and name in self.files:
             return Say(body=self.files[name], kind="application/octet-stream")
+        if asked.path in self.patches:
+            return Say(body=self.patches[asked.path], kind="application/zstd")
         if asked.path.startswith("/v1/tuf/") and name in self.metadata:
             return Say(body=self.metadata[name])
         return say_problem(404, "not-found")
 
     def files_asked(self) -> list[str]:
         return [path for path in self.asked if path.startswith("/v1/files/")]
+
+    def patches_asked(self) -> list[str]:
+        return [path for path in self.asked if path.startswith("/v1/patches/")]
 
     def _delegating(self, targets: Targets) -> Targets:
         """Move everything that is listed to a role that the top-level targets delegate to."""
@@ -123,6 +136,8 @@ class Repository:
         return Targets(version=targets.version, expires=targets.expires, targets={}, delegations=delegations)
 
     def _put(self, signed: Any) -> None:
+        at = datetime.fromtimestamp(self.clock(), UTC).replace(microsecond=0)
+        signed.unrecognized_fields[SIGNED_AT] = at.isoformat()
         metadata: Metadata[Any] = Metadata(signed)
         metadata.sign(self.keys[signed.type])
         name = "timestamp.json" if signed.type == "timestamp" else f"{signed.version}.{signed.type}.json"

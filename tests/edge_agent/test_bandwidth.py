@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.bandwidth import Allowance, Bandwidth, Hours, allowance, parse_hours, piece_bytes
+from edge_agent.bandwidth import Allowance, Bandwidth, allowance, piece_bytes
+from edge_agent.hours import Hours, parse_hours
 from runtime.contracts.errors import Unsupported
 
 KIB = 1024

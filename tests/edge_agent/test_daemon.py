@@ -135,7 +135,7 @@ def test_an_engine_that_fails_leaves_the_item_in_the_inbox_and_backs_off(
     parts = build(home_with_model, stopping)
     parts.slot.restore(None)
     engine = FailingEngine(parts.slot.require(), failures=5)
-    parts.slot._current = engine  # type: ignore[assignment]
+    parts.slot._pointer.current = engine  # type: ignore[assignment]
     watch = Watch(parts, on_record=lambda: supervisor.stop())
     supervisor = Supervisor(
         [Loop(name="watch", step=watch.step, longest_wait_s=longest_wait_s, grace_s=None)], stopping

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,22 @@ import pytest
 from edge_agent.disk import PhotoBudget, free_bytes, make_room
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
+from edge_agent.server_link import ServerLink
+from edge_agent.uplink import Uplink
 from runtime.contracts.durable import ContentFolder, sha256_hex
 from runtime.contracts.errors import StationFault
 from tests.edge_agent.conftest import give_model
-from tests.edge_agent.rigs import Daemon, agent, make_home, make_record, wait_until
+from tests.edge_agent.rigs import (
+    Asked,
+    Daemon,
+    Say,
+    agent,
+    make_home,
+    make_record,
+    say_json,
+    scripted_server,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -147,6 +160,29 @@ def test_a_crash_between_deleting_and_noting_it_is_harmless(small_disk: Path) ->
     with pytest.raises(StationFault):
         make_room(outbox, photos, 2**40)
     assert outbox.drop_oldest(str) is None
+    outbox.close()
+
+
+def test_a_record_whose_ack_found_the_disk_full_is_sent_again_by_the_next_pass(
+    small_disk: Path, link_to: Callable[..., ServerLink]
+) -> None:
+    outbox, photos = Outbox(small_disk / "station.db"), ContentFolder(small_disk / "photos")
+    for number in range(3):
+        outbox.add(make_record(number, verdict="authentic"))
+    fillers: list[Path] = []
+
+    def fills_the_disk(asked: Asked) -> Say:
+        if not fillers:
+            fillers.append(fill_up(small_disk))
+        return say_json({"id": asked.path.rpartition("/")[2], "new": True}, 201)
+
+    with scripted_server(fills_the_disk) as (url, _):
+        uplink = Uplink(outbox=outbox, photos=photos, link=link_to(url), stopping=threading.Event(), now_s=lambda: 0.0)
+        with pytest.raises(StationFault, match="full"):
+            uplink.push()
+        assert outbox.tally().acked == 0
+        fillers[0].unlink()
+        assert uplink.push().acked == 3, "long before the lease ends"
     outbox.close()
 
 

@@ -22,6 +22,8 @@ from tests.edge_agent.rigs import Daemon, RealServer, agent, run_module, wait_un
 
 KILLS = 50
 UPDATE_KILLS = 8
+REVERT_KILLS = 10
+BASELINE, WATCHED = 20, 10
 SEED = 20261123
 
 
@@ -128,6 +130,45 @@ def test_killed_anywhere_in_an_update_the_agent_comes_back_with_a_verified_bundl
         assert not list((home / "bundles").glob(".*"))
     assert reached == sorted(reached)
     assert set(reached) == {0, 1}, "the kills came all before or all after the swap"
+
+
+@pytest.mark.slow
+def test_killed_anywhere_between_swap_and_revert_the_agent_comes_back_to_the_last_known_good_model(
+    server: RealServer, tmp_path: Path, tiny_bundle: Callable[..., Path], photo_of: Callable[..., bytes]
+) -> None:
+    server.publish(tiny_bundle(tmp_path / "first", bias=0.03))
+    before = server.enrolled(tmp_path / "before")
+    (before / "agent.toml").write_text((before / "agent.toml").read_text() + f"watch_scans = {WATCHED}\n")
+    drop(before, photo_of, range(BASELINE))
+    assert agent("run", "--once", "--home", before).returncode == 0
+    good, first = running(before)
+    server.publish(tiny_bundle(tmp_path / "second", bias=8.0), floor=first + 1)  # confirms nothing, and agrees
+    drop(before, photo_of, range(BASELINE, BASELINE + WATCHED))
+    steps = updated_until_step(before, tmp_path / "counted", 0)
+    assert running(tmp_path / "counted") == (good, first)
+    seen = set()
+    for kill in range(REVERT_KILLS):
+        home = tmp_path / f"station-{kill}"
+        updated_until_step(before, home, steps - round((REVERT_KILLS - 1 - kill) * steps / (2 * REVERT_KILLS)))
+        bundle_id, release = running(home)
+        seen.add(release - first)
+        assert open_bundle(home / "bundles" / bundle_id).bundle_id == bundle_id
+        assert open_bundle(home / "bundles" / good).bundle_id == good, "the way back is always there"
+        done = agent("run", "--once", "--home", home)
+        assert done.returncode == 0, done.stderr
+        assert running(home) == (good, first)
+        status = json.loads(agent("status", "--json", "--home", home).stdout)
+        assert (status["update"]["state"], status["update"]["release"]) == ("reverted", first + 1)
+        assert status["floor"] == 0, "a floor that nobody proved is not held against the way back"
+        assert tally_of(home)["recorded"] == BASELINE + WATCHED
+        assert not list((home / "bundles").glob(".*"))
+    assert seen == {0, 1}, "the kills came all before the swap or all after the revert"
+
+
+def drop(home: Path, photo_of: Callable[..., bytes], numbers: range) -> None:
+    for number in numbers:
+        photos = {view: photo_of(20, seed=2 * number + n) for n, view in enumerate(("logo", "stitching"))}
+        finish(fill(home / "inbox" / f"item-{number}.part", photos))
 
 
 def updated_until_step(before: Path, home: Path, step: int) -> int:

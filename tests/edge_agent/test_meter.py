@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge_agent.bandwidth import Bandwidth, hour_of, parse_hours
+from edge_agent.bandwidth import Bandwidth, hour_of
 from edge_agent.config import Config, read_config
 from edge_agent.device_key import DeviceKey
 from edge_agent.home import Home
+from edge_agent.hours import parse_hours
 from edge_agent.identity import require_identity
 from edge_agent.meter import NO_PHOTOS, Meter
 from edge_agent.outbox import REST, UNCERTAIN, Outbox

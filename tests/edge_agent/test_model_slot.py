@@ -131,12 +131,13 @@ def test_the_floor_only_rises(new_slot: NewSlot, put_bundle: PutBundle) -> None:
 def test_a_release_that_fell_below_the_floor_is_not_fallen_back_to(
     new_slot: NewSlot, put_bundle: PutBundle, home: Home
 ) -> None:
-    slot = new_slot()
+    slot = new_slot(watch_scans=0)
     offer(slot, put_bundle(0.0), 1)
     newer = put_bundle(0.1)
     offer(slot, newer, 2, floor=2)
+    assert slot.book.floor() == 2, "nothing is watched here: the floor holds at once"
     (newer.folder / "evidence.json").write_bytes(b"[]")
-    restarted = new_slot()
+    restarted = new_slot(watch_scans=0)
     restarted.restore(None)
     assert restarted.current is None
 

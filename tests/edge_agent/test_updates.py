@@ -4,78 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from edge_agent.admission import verify_kept
-from edge_agent.config import Config
-from edge_agent.downloads import Downloads
-from edge_agent.home import Home
-from edge_agent.model_slot import ModelSlot
 from edge_agent.outbox import Outbox
-from edge_agent.release_book import ReleaseBook
 from edge_agent.server_link import ServerLink
-from edge_agent.signed_releases import SignedReleases
-from edge_agent.updates import Updates
 from runtime.bundle_store import open_bundle
 from runtime.contracts.bundle import MANIFEST_VERSION
 from runtime.contracts.durable import ContentFolder, sha256_hex
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
 from tests.edge_agent.repository import Repository
 from tests.edge_agent.rigs import Say, make_home, scripted_server
-
-
-class Rig:
-    """One station beside one repository; ``restart`` forgets everything but the disk."""
-
-    def __init__(self, home: Home, outbox: Outbox, link: ServerLink, root: bytes) -> None:
-        self.home, self.outbox, self.link = home, outbox, link
-        self.root = root
-        self.clock = lambda: datetime.now(UTC)
-        self.min_free_bytes = 0
-        self.restart()
-
-    def restart(self) -> None:
-        self.slot = ModelSlot(
-            home=self.home,
-            book=ReleaseBook(self.outbox),
-            config=Config(threads=1),
-            stopping=threading.Event(),
-        )
-        self.slot.restore(partial(verify_kept, pinned_root=self.root))
-        releases = SignedReleases(home=self.home, outbox=self.outbox, link=self.link, pinned_root=self.root)
-        self.downloads = Downloads(home=self.home, link=self.link, min_free_bytes=self.min_free_bytes)
-        self.updates = Updates(
-            link=self.link, releases=releases, downloads=self.downloads, slot=self.slot, now=lambda: self.clock()
-        )
-
-    def running(self) -> int | None:
-        return None if self.slot.current is None else self.slot.current.release.release
-
-
-@pytest.fixture
-def repository() -> Repository:
-    return Repository()
-
-
-@pytest.fixture
-def rig(tmp_path: Path, outbox: Outbox, repository: Repository, link_to: Callable[..., ServerLink]) -> Iterator[Rig]:
-    with scripted_server(repository, lambda: repository.clock()) as (url, _):
-        home = make_home(tmp_path / "station", server=url)
-        home.root_metadata_file.write_bytes(repository.root)
-        yield Rig(home, outbox, link_to(url), repository.root)
-
-
-@pytest.fixture
-def bundle(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> Callable[[float], Path]:
-    return lambda bias: tiny_bundle(tmp_path / f"bundle {bias}", bias=bias)
+from tests.edge_agent.update_rig import Rig
 
 
 def test_a_release_is_fetched_tried_swapped_in_and_runs_after_a_restart_without_a_server(

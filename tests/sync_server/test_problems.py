@@ -102,6 +102,10 @@ def test_a_station_is_called_running_only_for_what_it_has_shown() -> None:
     assert wording.station_state(replace(station, report=None), 2, NOW) == ("quiet", "nothing shown yet")
     refused = replace(station, report=replace(report, state="refused"))
     assert wording.station_state(refused, 2, NOW) == ("bad", "refused a release")
+    for state, tone in (("waits", "wait"), ("shadow", "wait"), ("watch", "wait"), ("reverted", "bad")):
+        changed = replace(station, report=replace(report, state=state))
+        assert wording.station_state(changed, 2, NOW)[0] == tone
+        assert wording.station_state(changed, 2, NOW)[1] != "running"
 
 
 def test_a_case_is_called_by_its_outcome_only_once_it_has_one() -> None:

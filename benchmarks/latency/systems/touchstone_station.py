@@ -22,8 +22,8 @@ from edge_agent.config import Config
 from edge_agent.home import Home
 from edge_agent.identity import Identity
 from edge_agent.measuring import measure
-from edge_agent.model_slot import RunningModel
 from edge_agent.outbox import Outbox
+from edge_agent.running_model import RunningModel
 from edge_agent.station import Scanned, ScanRequest, Session, Station
 from edge_agent.variant_choice import reasons_against
 from runtime.bundle_store import Bundle, open_bundle
