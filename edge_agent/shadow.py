@@ -18,6 +18,7 @@ from edge_agent.release_facts import Shadowed
 from runtime.contracts.errors import TouchstoneError
 from runtime.contracts.records import Record
 from runtime.inspector import Inspector
+from runtime.policy import model_says
 from runtime.preprocess import Shown
 
 _NICENESS = 10
@@ -93,7 +94,7 @@ class Shadow:
             self._seen = dataclasses.replace(
                 self._seen,
                 compared=self._seen.compared + 1,
-                differing=self._seen.differing + (inspection.verdict != record.verdict),
+                differing=self._seen.differing + (model_says(inspection.reasons) != model_says(record.reasons)),
                 item_us=(*self._seen.item_us, _busy_us(inspection.timings_us)),
                 item_us_before=(*self._seen.item_us_before, _busy_us(record.timings_us)),
             )

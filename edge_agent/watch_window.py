@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runtime.contracts.records import Record
+from runtime.policy import model_says
 
 FALSE_ALARMS = 0.01
 MOST_FAULTS = 2
@@ -27,7 +28,6 @@ _TESTS = 2
 _LEVEL = FALSE_ALARMS / (_TESTS * (_LOOKS + 1))
 _SLOWEST = 100
 """One scan in so many was slower than the 99th percentile."""
-_WHAT_THE_MODEL_SAYS = {"no_score", "photos_differ", "photos_unclear", "listing_risky"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +62,10 @@ class Judgement:
 
 
 def seen_of(record: Record) -> Seen:
-    """Reduce a record to what a window looks at; what is missing, old or repeated is not the model's doing."""
-    unsure = any(reason.code in _WHAT_THE_MODEL_SAYS for reason in record.reasons)
+    """Reduce a record to what a window looks at."""
     busy_us = sum(record.timings_us.get(step, 0) for step in ("decode", "infer", "decide"))
     photos = sum(score.logit is not None for score in record.views)
-    return Seen(unsure=unsure, look_us=busy_us // max(1, photos))
+    return Seen(unsure=bool(model_says(record.reasons)), look_us=busy_us // max(1, photos))
 
 
 def before_of(scans: Iterable[Seen]) -> Before:

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from runtime.contracts.bundle import ANY_VIEW, FirstStage, Fusion, Thresholds
 from runtime.contracts.records import Prediction, Reason, Verdict
+
+_SAID_BY_THE_MODEL = frozenset({"no_score", "photos_differ", "photos_unclear", "listing_risky"})
 
 
 def fuse(logits: Mapping[str, Sequence[float]], fusion: Fusion) -> float | None:
@@ -34,6 +36,11 @@ def fuse(logits: Mapping[str, Sequence[float]], fusion: Fusion) -> float | None:
             return None
         total += weight * (math.fsum(values) / len(values))
     return sigmoid(total) if math.isfinite(total) else None
+
+
+def model_says(reasons: Iterable[Reason]) -> frozenset[str]:
+    """Return the codes of what the model saw; what is missing, old or repeated is not its doing."""
+    return _SAID_BY_THE_MODEL & {reason.code for reason in reasons}
 
 
 def is_sure(p: float | None, first: FirstStage) -> bool:
