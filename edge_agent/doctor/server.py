@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from edge_agent.doctor.finding import Seen, age, fail, ok, warn
 from edge_agent.doctor.subject import Subject
 from edge_agent.outbox import CLOCK_FACT
+from edge_agent.release_book import ReleaseBook
 from edge_agent.server_link import RefusedStation
 from edge_agent.signed_releases import read_pinned_root
 from runtime.contracts.errors import TouchstoneError, TryLater
@@ -35,9 +36,9 @@ def server(subject: Subject) -> Seen:
 def clock(subject: Subject) -> Seen:
     """Whether this machine's clock is right, by the last answer of the server, and never before what was signed."""
     now = datetime.fromtimestamp(subject.now_s, UTC)
-    made = _running_model_made(subject)
-    if made is not None and now < made:
-        return fail(f"it says {now:%Y-%m-%d %H:%M} UTC, before the model was made", _SET_CLOCK)
+    floor = max(filter(None, (ReleaseBook(subject.outbox).time_floor(), _running_model_made(subject))), default=None)
+    if floor is not None and now < floor:
+        return fail(f"it says {now:%Y-%m-%d %H:%M} UTC, before what was signed at {floor:%Y-%m-%d %H:%M}", _SET_CLOCK)
     ahead_s, said = subject.link.clock_offset_s, "the server's"
     if subject.link.last_contact_s is None:
         ahead_s, said = float(subject.outbox.fact(CLOCK_FACT) or "0"), "at the last contact, the server's"

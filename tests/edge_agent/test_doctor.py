@@ -178,7 +178,7 @@ def test_a_clock_before_what_was_signed_is_a_failure(home_with_model: Home) -> N
     found = {finding.check: finding.seen for finding in examine(subject)}
     subject.close()
     assert found["clock"].state == "fail"
-    assert "1970-01-01 00:00 UTC, before the model was made" in found["clock"].found
+    assert "1970-01-01 00:00 UTC, before what was signed at 20" in found["clock"].found
 
 
 def test_a_home_that_others_may_read_or_own_is_told(home_with_model: Home) -> None:
