@@ -36,7 +36,7 @@ def film(path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="package")  # a session of Playwright leaves its event loop running for every test after it
+@pytest.fixture(scope="module")  # Playwright leaves its event loop running while it lives
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed (none of chromium, chromium-browser, google-chrome is on PATH)")
