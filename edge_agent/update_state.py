@@ -32,12 +32,14 @@ class UpdateState:
         state: ``idle``: nothing is under way.
         detail: in words; empty where there is nothing to say.
         release: which release this is about.
+        waits_until: when it takes over, ISO 8601; ``None`` where it waits for no hour.
         deferred_until: until when an operator has put it off, ISO 8601.
     """
 
     state: State
     detail: str
     release: int | None
+    waits_until: str | None
     deferred_until: str | None
 
 
@@ -54,8 +56,11 @@ def update_state(book: ReleaseBook, config: Config, now: datetime, doing: Doing 
     deferred = book.deferred_until()
     deferred_until = deferred.isoformat() if deferred is not None and deferred > now else None
 
-    def stands(state: State, release: int | None, detail: str) -> UpdateState:
-        return UpdateState(state=state, detail=detail, release=release, deferred_until=deferred_until)
+    def stands(state: State, release: int | None, detail: str, until: datetime | None = None) -> UpdateState:
+        waits_until = until.isoformat(timespec="seconds") if until is not None else None
+        return UpdateState(
+            state=state, detail=detail, release=release, waits_until=waits_until, deferred_until=deferred_until
+        )
 
     running = next(iter(book.runnable()), None)
     watching, candidate = book.watching(), book.candidate()
@@ -69,7 +74,8 @@ def update_state(book: ReleaseBook, config: Config, now: datetime, doing: Doing 
         shadowed = judge_candidate(candidate, config)
         if shadowed.state == "goes on":
             return stands("shadow", release, f"release {release}: {shadowed.text} in the shadow")
-        return stands("waits", release, f"release {release} {_why_it_waits(candidate, config, now, deferred)}")
+        until = candidate_waits_until(candidate, config, now, deferred)
+        return stands("waits", release, f"release {release} {_why_it_waits(until, config, now, deferred)}", until)
     refusal = next(iter(book.refusals()[-1:]), None)
     if refusal is not None and (running is None or refusal.release > running.release.release):
         # A refusal is news until something newer runs.
@@ -107,8 +113,7 @@ def candidate_waits_until(
     return waits_until(now, parse_hours(config.update_hours), deferred, moment(candidate.first_seen) or now)
 
 
-def _why_it_waits(candidate: Candidate, config: Config, now: datetime, deferred: datetime | None) -> str:
-    until = candidate_waits_until(candidate, config, now, deferred)
+def _why_it_waits(until: datetime | None, config: Config, now: datetime, deferred: datetime | None) -> str:
     if until is None:
         return "takes over at the next look"
     reasons = []

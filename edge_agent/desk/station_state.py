@@ -48,7 +48,7 @@ def locked(desk: Desk) -> dict[str, Any]:
         "connection": {"online": False, "last_contact": None, "error": None},
         "disk": {"free_bytes": 0, "scanning": True, "why": None},
         "camera": {"source": "browser", "ok": True, "why": None},
-        "update": {"state": "idle", "detail": "", "release": None, "deferred_until": None},
+        "update": {"state": "idle", "detail": "", "release": None, "waits_until": None, "deferred_until": None},
         "unread": 0,
         "logged_in": False,
     }

@@ -28,7 +28,10 @@ export function scanScreen(app, id) {
     },
     keys: { Enter: press, r: reshoot, u: anyway, a: another, f: early, n: () => app.leave("#/"), Escape: earlier },
     digit: (number) => work && number <= work.views.length && select(number - 1),
-    update: () => draw(),
+    update: () => {
+      draw();
+      follow();
+    },
     focus: () => work && view.focus(),
     close: () => app.viewfinder.rest(),
   };
@@ -52,6 +55,20 @@ export function scanScreen(app, id) {
     app.viewfinder.use();
     draw();
     view.focus();
+  }
+
+  /** A new model may ask for other views; what was taken stays. */
+  async function follow() {
+    const asked = JSON.stringify(app.station.last?.views);
+    if (!work || work.finishing || app.station.away || (work.asked ??= asked) === asked) return;
+    work.asked = asked;
+    const { view } = current();
+    const told = await app.station.reach(() => api.session(id)).catch(() => null); // gone: the next step says so
+    if (!told || !isOpen()) return;
+    refresh(work, told);
+    const here = work.views.findIndex((one) => one.view === view);
+    work.current = here >= 0 ? here : (nextWanting(work.views, work.views.length - 1) ?? 0);
+    draw();
   }
 
   const isOpen = () => app.screen === screen;

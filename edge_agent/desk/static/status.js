@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { open } from "./dialogs.js";
 import { button, el, icon, link, redraw } from "./dom.js";
+import { sentence } from "./wording.js";
 
 const HOURS = [1, 4, 8];
 const COMING = new Set(["fetching", "trial", "shadow", "waits"]);
@@ -79,7 +80,10 @@ export function drawBanners(app, place) {
     if (model === null) lines.push(line("wait", "update", words.t("model.title"), words.t("model.text")));
     if (updateWaits(state)) {
       const title = words.t("update.title", { release: update.release });
-      lines.push(line("wait", "update", title, words.t("update.text"), deferButtons(app)));
+      const text = update.waits_until
+        ? words.t("update.text.at", { time: words.when(update.waits_until) })
+        : words.t("update.text");
+      lines.push(line("wait", "update", title, text, deferButtons(app)));
     }
   }
   redraw(place, lines.map((one) => one.textContent), () => lines);
@@ -95,9 +99,11 @@ function deferButtons(app) {
 }
 
 async function defer(app, hours) {
-  await app.attempt(() => api.deferUpdate(hours));
   document.querySelector("dialog[open]")?.close();
+  const refused = (await app.attempt(() => api.deferUpdate(hours).then(() => true))) === null;
   await app.station.poke();
+  const { update } = app.station.last;
+  if (!refused && deferred(update)) app.toast(sentence(updateText(app.words, update)));
 }
 
 /** Say how an update stands, in the person's words where this page has some. */

@@ -22,11 +22,14 @@ export function refresh(work, session) {
   const told = session.views.map(({ view, sha256, problems }) => {
     const old = here.get(view);
     here.delete(view);
-    const busy = old && ["sending", "unsent", "refused"].includes(old.state);
-    return busy ? Object.assign(old, { sha256 }) : Object.assign(old ?? {}, entry(view, sha256, problems ?? []));
+    return isBusy(old) ? Object.assign(old, { sha256 }) : Object.assign(old ?? {}, entry(view, sha256, problems ?? []));
   });
-  work.views = [...told, ...here.values()];
+  work.views = [...told, ...[...here.values()].filter((one) => one.extra || isBusy(one))];
   return work;
+}
+
+function isBusy(one) {
+  return ["sending", "unsent", "refused"].includes(one?.state);
 }
 
 /** A photo left for the station. */

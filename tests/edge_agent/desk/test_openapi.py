@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import jsonschema_rs
 import pytest
@@ -12,6 +14,7 @@ from starlette.routing import Mount, Route
 from edge_agent.desk.app import ROUTES
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
+from edge_agent.update_state import State, UpdateState
 from runtime.contracts.records import ItemId, RecordId
 from runtime.contracts.sync import Answer
 from tests.edge_agent.desk import described
@@ -46,6 +49,12 @@ def test_what_changes_something_says_that_it_needs_the_header() -> None:
         parameters = described.DOCUMENT["paths"][path][method.lower()].get("parameters", [])
         needs = {"$ref": "#/components/parameters/Desk"} in parameters
         assert needs == (method != "GET" and path != "/scans"), (method, path)
+
+
+def test_the_states_of_an_update_are_those_of_the_agent() -> None:
+    update = described.DOCUMENT["components"]["schemas"]["State"]["properties"]["update"]
+    assert tuple(update["properties"]["state"]["enum"]) == get_args(State)
+    assert update["required"] == list(update["properties"]) == [one.name for one in fields(UpdateState)]
 
 
 def test_an_answer_of_another_shape_is_noticed() -> None:

@@ -80,7 +80,7 @@ class FakeDesk:
             "connection": {"online": True, "last_contact": now(), "error": None},
             "disk": {"free_bytes": 41_500_000_000, "scanning": True, "why": None},
             "camera": {"source": "browser", "ok": True, "why": None},
-            "update": {"state": "idle", "detail": "", "release": 12, "deferred_until": None},
+            "update": {"state": "idle", "detail": "", "release": 12, "waits_until": None, "deferred_until": None},
             "model": MODEL,
             "pending": 0,
         }

@@ -267,3 +267,18 @@ def test_a_still_is_taken_only_where_it_is_larger_than_the_video(js) -> None:
 def test_settings_survive_nonsense_in_the_store(js) -> None:
     body = "return a.map((kept) => m.loadSettings({ getItem: () => kept }).sound);"
     assert js("settings.js", body, [None, "{", "null", '{"sound": true}']) == [False, False, False, True]
+
+
+def test_a_new_models_views_come_into_an_open_item(js) -> None:
+    body = """
+      const shot = (view, sha256 = null) => ({ view, sha256, problems: [] });
+      const session = (...views) => ({ session_id: "1", item_id: "x", created_at: "", views });
+      const work = m.workOf(session(shot("logo", "a"), shot("stitching"), shot("serial")));
+      m.sending(work.views[1], null, null);
+      m.addPhoto(work, "logo");
+      const told = session(shot("logo", "a"), shot("stitching"), shot("hardware"));
+      return m.refresh(work, told).views.map((one) => [one.view, one.state]);
+    """
+    assert js("work.js", body) == [
+        ["logo", "kept"], ["stitching", "sending"], ["hardware", "empty"], ["logo~2", "empty"]
+    ]  # fmt: skip

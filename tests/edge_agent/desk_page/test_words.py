@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from typing import get_args
 
 import pytest
 
+from edge_agent.update_state import State
 from runtime.contracts.records import SHOWN
 from tests.edge_agent.desk_page.fake_desk import STATIC
 
@@ -22,7 +24,7 @@ BY_CODE = {
     ),
     "quality": ("too_small", "blurred", "too_dark", "too_bright", "glare", "wrong_view"),
     "verdict": ("authentic", "suspect", "uncertain"),
-    "update": ("idle", "fetching", "trial", "waits", "shadow", "watch", "refused", "reverted"),
+    "update": get_args(State),
 }
 AA = 4.5
 AA_LARGE = 3.0
