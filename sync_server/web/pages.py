@@ -56,7 +56,7 @@ def home(request: Request, person: Visitor, shared: Shared, state: str = "open",
         page = list_cases(connection, person, shown, after, PAGE_SIZE)
         waiting = count_open(connection)
         first = next_open(connection, person) if may_label(person) else None
-    rows = [(case, wording.case_state(case), wording.age(case.opened_at, shared.now())) for case in page.cases]
+    rows = [(case, wording.case_state(case), wording.waited(case, shared.now())) for case in page.cases]
     more: dict[str, Any] = {
         "state": shown,
         "waiting": waiting,
@@ -141,7 +141,7 @@ def _words(detail: CaseDetail, shared: Shared) -> dict[str, Any]:
     record = detail.record
     return {
         "tone": wording.case_state(detail.case),
-        "waited": wording.age(detail.case.opened_at, shared.now()),
+        "waited": wording.waited(detail.case, shared.now()),
         "listing": [(wording.feature_name(n), wording.feature_value(v)) for n, v in (record.listing or {}).items()],
         "verdict": SHOWN[record.verdict],
         "p_counterfeit": wording.percent(record.prediction.p_counterfeit),

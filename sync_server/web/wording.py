@@ -28,13 +28,18 @@ def age(since: str, now: datetime) -> str:
     return f"{amount} day{'' if amount == 1 else 's'}"
 
 
+def waited(case: CaseSummary, now: datetime) -> str:
+    """Return how long ago a case was opened, or reopened."""
+    return age(case.reopened_at or case.opened_at, now)
+
+
 def case_state(case: CaseSummary) -> tuple[str, str]:
     """Return a case's state as (tone, words); the tone is a CSS class."""
     if case.outcome is not None:
         return ("good" if case.outcome == "genuine" else "bad"), case.outcome
-    if case.mine is not None:
+    if case.mine is not None and not case.to_look_again:
         return "quiet", f"you said {case.mine}"
-    return "wait", "waiting"
+    return "wait", "waiting" if case.reopened_at is None else "the station disagrees"
 
 
 def station_state(station: Station, newest: int | None, now: datetime) -> tuple[str, str]:

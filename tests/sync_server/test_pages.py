@@ -11,6 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from runtime.contracts.codec import canonical_json
+from runtime.contracts.sync import Objection
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
@@ -127,6 +130,33 @@ def test_a_settled_case_shows_its_outcome_and_no_buttons(page, station, people, 
     page.wait_for_url("**/login")
     page.goto("/")
     assert urlsplit(page.url).path == "/login"
+
+
+def test_a_settled_case_comes_back_with_the_words_of_the_person_who_disagrees(page, station, people, png) -> None:
+    record = station.open_case("returned bag", png(41, 64))
+    for name in ("ann", "ben"):
+        people[name].label(record, "genuine")
+    words = Objection(
+        text="the clasp is <b>much</b> lighter\nthan that of the last one", made_at="2026-11-27T09:30:00Z"
+    )
+    for status in (201, 200):
+        put = station.send("PUT", f"/v1/records/{record.record_id}/objection", canonical_json(words))
+        assert put.status_code == status
+    sign_in(page, people["ann"].token)
+    row = page.locator("li", has_text="returned bag")
+    assert "the station disagrees" in row.inner_text()
+    row.get_by_role("link").click()
+    text = page.inner_text("main")
+    assert "<b>much</b> lighter\nthan that of the last one" in text
+    assert "This case was settled before" in text
+    assert "You said genuine before. Look again" in text
+    assert "43.8 %" not in text
+    page.keyboard.press("g")
+    page.wait_for_url(f"**saved={record.record_id}")
+    page.goto(f"/cases/{record.record_id}")
+    page.get_by_text("43.8 %").wait_for()
+    assert "lighter" in page.inner_text("main")
+    assert "This case was settled before" not in page.inner_text("main")
 
 
 def test_text_from_stations_is_never_markup(page, station, people, png) -> None:

@@ -116,13 +116,35 @@ def test_a_case_is_called_by_its_outcome_only_once_it_has_one() -> None:
         station="dock",
         state="open",
         opened_at=NOW.isoformat(),
+        reopened_at=None,
         photo=None,
         mine=None,
+        to_look_again=False,
         outcome=None,
     )
     assert wording.case_state(case) == ("wait", "waiting")
     assert wording.case_state(replace(case, mine="genuine")) == ("quiet", "you said genuine")
     assert wording.case_state(replace(case, outcome="counterfeit")) == ("bad", "counterfeit")
+    assert wording.waited(case, NOW + timedelta(hours=3)) == "3 h"
+
+
+def test_a_reopened_case_says_so_until_one_has_looked_again() -> None:
+    case = CaseSummary(
+        record_id="r",
+        item_id="bag",
+        station_id="st-1",
+        station="dock",
+        state="open",
+        opened_at=NOW.isoformat(),
+        reopened_at=(NOW + timedelta(hours=2)).isoformat(),
+        photo=None,
+        mine="genuine",
+        to_look_again=True,
+        outcome=None,
+    )
+    assert wording.case_state(case) == ("wait", "the station disagrees")
+    assert wording.case_state(replace(case, to_look_again=False)) == ("quiet", "you said genuine")
+    assert wording.waited(case, NOW + timedelta(hours=3)) == "1 h"
 
 
 def test_no_page_says_the_word_that_we_never_say() -> None:
