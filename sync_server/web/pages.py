@@ -26,7 +26,7 @@ from sync_server.cases import (
     next_open,
     show_case,
 )
-from sync_server.devices import list_stations
+from sync_server.fleet import list_stations
 from sync_server.refusals import NotFound, Unauthenticated
 from sync_server.releases import list_releases
 from sync_server.web import wording
@@ -98,11 +98,14 @@ def stations(request: Request, person: Visitor, shared: Shared) -> Response:
     newest = releases[0] if releases else None
     now = shared.now()
     rows = [
-        (
-            station,
-            wording.station_state(station, newest.release if newest else None, now),
-            wording.age(station.last_seen, now) if station.last_seen else None,
-        )
+        {
+            "station": station,
+            "state": wording.station_state(station, newest.release if newest else None, now),
+            "runs": wording.what_runs(station),
+            "devices": wording.devices(station, now),
+            "seen": wording.ago(station.last_seen, now),
+            "heartbeat": wording.ago(station.heartbeat.received_at if station.heartbeat else None, now),
+        }
         for station in known
     ]
     return _page(request, "stations.html", person, rows=rows, newest=newest)

@@ -35,7 +35,8 @@ from sync_server.auth import Person, SignedRequest, add_person, person_of, stati
 from sync_server.blobs import Blobs
 from sync_server.cases import LabelResult, answers_after, label_case, list_cases, next_open, show_case
 from sync_server.datasets import find_dataset, freeze
-from sync_server.devices import enrol, issue_code, list_stations, store_report
+from sync_server.devices import enrol, issue_code, store_report
+from sync_server.fleet import list_stations
 from sync_server.founding import found_server
 from sync_server.heartbeats import list_heartbeats, store_heartbeat
 from sync_server.intake import Photo, note_photo, take_record
