@@ -38,6 +38,7 @@ def _demo(options: argparse.Namespace) -> None:
         if options.keep:
             pids = " ".join(str(programs.forget(name)) for name in ("agent", "server"))
             say(f"server: {story.server}  (sign in with the reviewer token {story.tokens[0]})")
+            say(f"operator's page: {story.page}")
             say(indented(f"API: {story.server}/docs\nstation: touchstone-agent status --home {work / 'station'}"))
             say(f"stop them with: kill {pids}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -129,6 +130,13 @@ class Programs:
         return self._running.pop(name).pid
 
 
+def free_port() -> int:
+    """Return a port on the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def wait_for(what: str, done: Callable[[], bool], *, timeout_s: float, every_s: float = 0.2) -> None:
     """Poll until ``done``.
 
@@ -152,8 +160,9 @@ def resident_mb(pid: int) -> float:
 
 def _drain(child: subprocess.Popen[str], lines: list[str], ready: threading.Event) -> None:
     assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith("ready"):
-            lines.append(line.strip())
-            ready.set()
+    with child.stdout:
+        for line in child.stdout:
+            if line.startswith("ready"):
+                lines.append(line.strip())
+                ready.set()
     ready.set()

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.latency.photos import enlarged, golden_items, stamped
+from benchmarks.latency.photos import enlarged, golden_items
 from edge_agent.home import Home
 from edge_agent.identity import Identity
 from edge_agent.outbox import Outbox
+from edge_agent.photo_stamp import stamped
 from edge_agent.running_model import RunningModel
 from edge_agent.station import ScanRequest, Station
 from runtime.bundle_store import open_bundle

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,8 @@ from typing import Any
 
 from benchmarks.experts import Experts
 from benchmarks.footprint import installed_mb
-from benchmarks.programs import Programs, resident_mb, wait_for
+from benchmarks.programs import Programs, free_port, resident_mb, wait_for
+from benchmarks.showing import link_or_copy, show, show_as_another
 from benchmarks.station_latency import Latency, measure
 from calibration_data.dataset import Dataset, Item, load
 from optimize.evidence import Evidence
@@ -81,7 +81,7 @@ class Story:
         self._work = options.work
         self._tracking = f"sqlite:///{options.work / 'mlflow.db'}"
         self._started_s = time.monotonic()
-        self._server = ""
+        self._server = self._page = ""
         self._tokens: list[str] = []
         self.figures = Figures()
 
@@ -89,6 +89,11 @@ class Story:
     def server(self) -> str:
         """The server's address."""
         return self._server
+
+    @property
+    def page(self) -> str:
+        """The address of the operator's page."""
+        return self._page
 
     @property
     def tokens(self) -> list[str]:
@@ -152,7 +157,7 @@ class Story:
                 quiet=False,
             )
         else:
-            shutil.copytree(self._options.data, folder, copy_function=_link_or_copy)
+            shutil.copytree(self._options.data, folder, copy_function=link_or_copy)
         counterfeits = sum(item.label == "counterfeit" for item in load(folder).items)
         per_release = counterfeits * CERTIFY_SHARE / 2
         self.figures.small = per_release < items_needed(self._budget(MAX_MISSED))
@@ -237,7 +242,11 @@ class Story:
         code = self._programs.run("touchstone-server", *issue, secret=True).strip()
         home = self._work / "station"
         home.mkdir()
-        (home / "agent.toml").write_text("update_every_s = 2.0\nuplink_every_s = 1.0\nwatch_every_s = 0.1\n")
+        port = free_port()  # 8377 may be a real station's
+        self._page = f"http://127.0.0.1:{port}"
+        (home / "agent.toml").write_text(
+            f"update_every_s = 2.0\nuplink_every_s = 1.0\nwatch_every_s = 0.1\ndesk_port = {port}\n"
+        )
         enrol = ("enrol", "--server", self._server, "--code", code, "--home", home)
         self._programs.run("touchstone-agent", *enrol, secret=True)
         self._programs.start("agent", "touchstone-agent", "run", "--home", home)
@@ -253,7 +262,7 @@ class Story:
 
     def _scan(self, items: Sequence[Item], phase: str) -> None:
         for item in items:
-            _drop(item, self._work / "station" / "inbox", item.item_id)
+            show(item, self._work / "station" / "inbox")
         self.figures.scanned += len(items)
         wait_for(
             "all items to be scanned", lambda: self._sample(phase)["recorded"] == self.figures.scanned, timeout_s=300
@@ -289,12 +298,14 @@ class Story:
         say(f"  {self.figures.labelled} cases labelled by two experts each; every answer is back at the station")
 
     def _swap(self, items: Sequence[Item]) -> None:
-        """Go on scanning while the agent fetches, tries and swaps in release 2; nothing may be dropped."""
+        """Go on scanning while the agent fetches, tries and swaps in release 2; nothing may be dropped.
+
+        The field's items are shown again as others: these scans tell that none is lost, not how good a model is.
+        """
         inbox, before = self._work / "station" / "inbox", self.figures.scanned
         deadline = time.monotonic() + 120
         while self._status()["release"] != 2 and time.monotonic() < deadline:
-            item = items[self.figures.swap_scans % len(items)]
-            _drop(item, inbox, f"again-{self.figures.swap_scans}")
+            show_as_another(items[self.figures.swap_scans % len(items)], inbox, self.figures.swap_scans)
             self.figures.swap_scans += 1
         expected = before + self.figures.swap_scans
         wait_for("the scans during the swap", lambda: self._status()["outbox"]["recorded"] == expected, timeout_s=60)
@@ -339,27 +350,6 @@ def say(text: str) -> None:
 def indented(text: str) -> str:
     """Indent a block by two."""
     return "\n".join(f"  {line}" for line in text.rstrip().splitlines())
-
-
-def _drop(item: Item, inbox: Path, item_id: str) -> None:
-    """Put an item before the station as a scanner would: filled aside, then renamed into place."""
-    draft = inbox / f".{item_id}"
-    draft.mkdir()
-    seen: dict[str, int] = {}
-    for photo in item.photos:
-        seen[photo.view] = seen.get(photo.view, 0) + 1
-        number = f"~{seen[photo.view]}" if seen[photo.view] > 1 else ""
-        _link_or_copy(photo.path, draft / f"{photo.view}{number}{photo.path.suffix}")
-    listing = {name: None if math.isnan(value) else value for name, value in (item.listing or {}).items()}
-    (draft / "item.json").write_text(json.dumps({"item_id": item_id, "listing": listing or None}))
-    draft.rename(inbox / item_id)
-
-
-def _link_or_copy(source: str | Path, target: str | Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _data_flags(folders: Sequence[Path]) -> list[object]:

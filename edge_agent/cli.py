@@ -79,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
     replay = _command(commands, "replay", "feed a folder of items to the running daemon, as a conveyor would")
     replay.add_argument("dataset", metavar="DATASET", help="folder with items.csv, or with a folder of photos an item")
     replay.add_argument("--rate", type=float, default=2.0, help="items a second (default %(default)s)")
-    replay.add_argument("--count", type=int, metavar="N", help="play N items, over and over (default: each one once)")
+    replay.add_argument(
+        "--count", type=int, metavar="N", help="play N items, over and over as others (default: each once)"
+    )
     replay.add_argument("--url", help="http address of a desk (default: that of the home's own daemon)")
     replay.add_argument("--seed", type=int, default=1, help="of the jitter between arrivals (default %(default)s)")
     _add_outbox(commands)

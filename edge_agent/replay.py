@@ -19,6 +19,7 @@ from typing import Any
 
 from edge_agent.capture import PHOTO_SUFFIXES, open_item, read_photo_file
 from edge_agent.desk.ask import Item
+from edge_agent.photo_stamp import stamped, with_jfif
 from edge_agent.station import Listing
 from runtime.contracts.errors import TouchstoneError, Unsupported
 
@@ -40,10 +41,17 @@ class Source:
     listing: Listing | None
 
     def read(self, round_number: int) -> Item:
-        """Read its photos; from the second round on it goes by another id, so that it is another item."""
+        """Read its photos; from the second round on it is another item, with another id and other bytes in each photo.
+
+        Raises:
+            Unsupported: a photo cannot be read, or is no JPEG and has to be another item's.
+        """
         photos: dict[str, list[bytes]] = {}
         for view, path in self.photos:
-            photos.setdefault(view, []).append(read_photo_file(path))
+            photo = read_photo_file(path)
+            if round_number > 1:  # a station sends an item to an expert that has the photo of another
+                photo = stamped(with_jfif(photo, path.name), round_number)
+            photos.setdefault(view, []).append(photo)
         item_id = self.item_id if round_number == 1 else f"{self.item_id} ({round_number})"
         return Item(item_id=item_id, photos=photos, listing=self.listing)
 

@@ -35,7 +35,7 @@ def station_report(
         clock: what is wrong with this station's clock.
     """
     state: Reported = _REPORTED.get(update.state, "running")
-    detail = update.detail if update.state in _REPORTED else "; ".join(filter(None, (error, clock)))
+    detail = update.detail if update.state in _REPORTED else error
     if model is None and state not in ("refused", "reverted"):
         state = "no-model"
     return StationReport(
@@ -43,7 +43,7 @@ def station_report(
         release=model.release if model else None,
         variant=model.variant if model else None,
         state=state,
-        detail=detail[:_MOST_DETAIL],
+        detail="; ".join(filter(None, (detail[:_MOST_DETAIL], clock))),
         recorded=tally.recorded,
         acked=tally.acked,
         pending=tally.pending,

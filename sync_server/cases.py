@@ -3,6 +3,9 @@
 Labels are blind: while a case is open, whoever may label it sees neither the others' labels nor what the model thought,
 even after their own label, which they may still change. A station's answers are numbered under a lock on its row, so a
 lower number is never seen later.
+
+A settled case that a person at the station objects to is open again. Its labels stay, and so does the answer that it
+gave, until it settles by a label given since: that is another answer, with a number of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +33,16 @@ MAX_ANSWERS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseSummary:
-    """One line of the list. ``mine`` is the asker's own label; ``photo`` the SHA-256 of the first photo, if any."""
+    """One line of the list.
+
+    Attributes:
+        opened_at: ISO 8601 in UTC.
+        reopened_at: when a person at the station brought it back after it had been settled.
+        photo: SHA-256 of the first photo, if any.
+        mine: the asker's own label.
+        to_look_again: that label is from before the case was reopened.
+        outcome: what a settled case is settled as.
+    """
 
     record_id: RecordId
     item_id: ItemId
@@ -38,8 +50,10 @@ class CaseSummary:
     station: str
     state: CaseState
     opened_at: str
+    reopened_at: str | None
     photo: str | None
     mine: Label | None
+    to_look_again: bool
     outcome: Label | None
 
 
@@ -121,8 +135,9 @@ def count_open(connection: Connection) -> int:
 
 
 def next_open(connection: Connection, person: Person) -> RecordId | None:
-    """Return the oldest open case that ``person`` has not labelled."""
-    query = _summaries(person).where(CASES.c.state == "open", LABELS.c.label.is_(None))
+    """Return the oldest open case that ``person`` has not labelled, or not since it was reopened."""
+    unseen = LABELS.c.label.is_(None) | (LABELS.c.at <= CASES.c.reopened_at)
+    query = _summaries(person).where(CASES.c.state == "open", unseen)
     row = connection.execute(query.order_by(CASES.c.opened_at, CASES.c.record_id).limit(1)).one_or_none()
     return None if row is None else row.record_id
 
@@ -170,6 +185,8 @@ def label_case(
 ) -> LabelResult:
     """Give or change a label; settle the case when one answer leads by ``labels_needed``.
 
+    In a reopened case all labels count, and the same label given anew is a second look: it may settle the case, too.
+
     Raises:
         Conflict: the case is settled, with another label of this person or none.
         Forbidden: this person does not label.
@@ -181,11 +198,12 @@ def label_case(
     if found is None:
         raise NotFound(f"case {record_id[:12]!r}: there is none of this id")
     mine = (LABELS.c.record_id == record_id) & (LABELS.c.person == person.name)
-    given = connection.execute(select(LABELS.c.label).where(mine)).scalar()
-    outcome: Label | None = found.outcome
-    if found.state == "resolved" and given != label:
+    given = connection.execute(select(LABELS.c.label, LABELS.c.at).where(mine)).one_or_none()
+    is_new = given is None or given.label != label or _is_before(given.at, found.reopened_at)
+    outcome: Label | None = found.outcome if found.state == "resolved" else None
+    if found.state == "resolved" and (given is None or given.label != label):
         raise Conflict(f"case {record_id[:12]}: it is settled already; labels no longer change")
-    if found.state == "open" and given != label:
+    if found.state == "open" and is_new:
         row = {"record_id": record_id, "person": person.name, "label": label, "at": stamp(now)}
         if not insert_new(connection, LABELS, row):
             connection.execute(update(LABELS).where(mine).values(label=label, at=stamp(now)))
@@ -195,6 +213,12 @@ def label_case(
             _settle(connection, found, outcome, now)
     state: CaseState = "open" if outcome is None else "resolved"
     return LabelResult(record_id=RecordId(record_id), label=label, state=state, outcome=outcome)
+
+
+def reopen_case(connection: Connection, record_id: RecordId, now: datetime) -> None:
+    """Bring a settled case back to the experts; one that is open stays as it is."""
+    settled = (CASES.c.record_id == record_id) & (CASES.c.state == "resolved")
+    connection.execute(update(CASES).where(settled).values(state="open", reopened_at=stamp(now)))
 
 
 def answers_after(connection: Connection, station_id: StationId, after: int) -> Answers:
@@ -257,7 +281,8 @@ def _settle(connection: Connection, found: Row[Any], outcome: Label, now: dateti
 def _summaries(person: Person) -> Select[Any]:
     mine = (LABELS.c.record_id == CASES.c.record_id) & (LABELS.c.person == person.name)
     return (
-        select(CASES, RECORDS.c.item_id, RECORDS.c.body, STATIONS.c.name.label("station"), LABELS.c.label.label("mine"))
+        select(CASES, RECORDS.c.item_id, RECORDS.c.body, STATIONS.c.name.label("station"))
+        .add_columns(LABELS.c.label.label("mine"), LABELS.c.at.label("mine_at"))
         .join(RECORDS, RECORDS.c.record_id == CASES.c.record_id)
         .join(STATIONS, STATIONS.c.id == CASES.c.station_id)
         .join(LABELS, mine, isouter=True)
@@ -273,7 +298,13 @@ def _summary(row: Row[Any]) -> CaseSummary:
         station=row.station,
         state=row.state,
         opened_at=row.opened_at,
+        reopened_at=row.reopened_at,
         photo=views[0].photo if views else None,
         mine=row.mine,
-        outcome=row.outcome,
+        to_look_again=row.state == "open" and row.mine is not None and _is_before(row.mine_at, row.reopened_at),
+        outcome=row.outcome if row.state == "resolved" else None,
     )
+
+
+def _is_before(labelled_at: str, reopened_at: str | None) -> bool:
+    return reopened_at is not None and labelled_at <= reopened_at

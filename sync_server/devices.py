@@ -9,12 +9,11 @@ import base64
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select, update
 
-from runtime.contracts.codec import canonical_json, decode, parse_json
+from runtime.contracts.codec import canonical_json
 from runtime.contracts.errors import Unsupported
 from runtime.contracts.records import StationId, check_name
 from runtime.contracts.sync import EnrolmentCode, EnrolRequest, StationReport
@@ -27,17 +26,6 @@ from sync_server.store import insert_new
 MAX_CODE_HOURS = 24 * 31
 _PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 _REFUSED = "enrolment code: it is wrong, used or expired; ask an admin for a new one"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Station:
-    """An enrolled station and what it has shown; moments are ISO 8601 in UTC."""
-
-    station_id: StationId
-    name: str
-    enrolled_at: str
-    last_seen: str | None
-    report: StationReport | None
 
 
 def issue_code(
@@ -129,21 +117,6 @@ def store_report(
         "last_seen": stamp(now),
     }
     connection.execute(update(STATIONS).where(STATIONS.c.id == station_id).values(values))
-
-
-def list_stations(connection: Connection) -> tuple[Station, ...]:
-    """Return every station, by name."""
-    rows = connection.execute(select(STATIONS).order_by(STATIONS.c.name, STATIONS.c.id))
-    return tuple(
-        Station(
-            station_id=row.id,
-            name=row.name,
-            enrolled_at=row.enrolled_at,
-            last_seen=row.last_seen,
-            report=decode(StationReport, parse_json(row.report.encode(), "report"), "report") if row.report else None,
-        )
-        for row in rows
-    )
 
 
 def _key_of(connection: Connection, station_id: str) -> str | None:

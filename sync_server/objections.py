@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from runtime.contracts.durable import ContentFolder, check_hash
 from runtime.contracts.records import StationId
 from runtime.contracts.sync import Objection, check_objection
-from sync_server.cases import find_objection, read_record
+from sync_server.cases import find_objection, read_record, reopen_case
 from sync_server.intake import check_photos, open_case
 from sync_server.refusals import Conflict, Forbidden, NotFound
 from sync_server.schema import OBJECTIONS, RECORDS, stamp
@@ -24,9 +24,9 @@ def take_objection(
     blobs: ContentFolder,
     now: datetime,
 ) -> bool:
-    """Store an objection, and open a case for its record if there is none; tell whether it was new.
+    """Store an objection, and bring an expert to its record; tell whether it was new.
 
-    A case that is settled stays so; the objection is shown beside it.
+    A record without a case gets one, and a settled case is reopened; the same objection again does neither.
 
     Raises:
         NotFound: there is no such record.
@@ -47,7 +47,8 @@ def take_objection(
     if known is None:
         check_photos(connection, record, blobs)
     if known is None and insert_new(connection, OBJECTIONS, row):
-        open_case(connection, record, now)
+        if not open_case(connection, record, now):
+            reopen_case(connection, record.record_id, now)
         return True
     if find_objection(connection, record_id) != objection:
         raise Conflict(f"record {record_id[:12]}: another objection is stored for it; it was not replaced")

@@ -111,6 +111,7 @@ CASES = Table(
     Column("outcome", String(16)),
     Column("resolved_at", String(32)),
     Column("seq", Integer),
+    Column("reopened_at", String(32)),
     UniqueConstraint("station_id", "seq"),
 )
 

@@ -23,7 +23,7 @@ from benchmarks.latency.children import Reply, peak_rss_mb
 from benchmarks.latency.load import Between, Played, Taken
 from benchmarks.latency.photos import Ring
 from benchmarks.latency.systems.table import OURS, REPOSITORY
-from benchmarks.programs import BIN, Programs, resident_mb, wait_for
+from benchmarks.programs import BIN, Programs, free_port, resident_mb, wait_for
 from runtime.contracts.errors import StationFault
 
 BARE = "bare-script"
@@ -49,6 +49,7 @@ def make_home(bundle: Path, folder: Path, programs: Programs) -> Path:
     line = programs.start("server", "touchstone-server", "serve", "--home", server, "--port", "0")
     code = programs.run("touchstone-server", "enrolment-code", "--home", server, secret=True).strip()
     home.mkdir()
+    (home / "agent.toml").write_text(f"desk_port = {free_port()}\n")  # 8377 may be a real station's
     address = line.rpartition(" ")[2]
     programs.run("touchstone-agent", "enrol", "--server", address, "--code", code, "--home", home, secret=True)
     programs.start("agent", "touchstone-agent", "run", "--home", home)

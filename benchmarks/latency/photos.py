@@ -1,7 +1,7 @@
 """Photos as a station gets them: 12-megapixel JPEGs, every one new to the disk. Made from a bundle's golden photos.
 
-A photo is made new by 4 bytes of its JFIF header (the pixel density, which no decoder looks at and no station strips),
-so one file can be shown many times without being written again.
+A photo is made new by its stamp (``edge_agent.photo_stamp``), so one file can be shown many times without being written
+again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_agent.photo_stamp import stamp, stamp_at, with_jfif
 from runtime.bundle_store import Bundle
 from runtime.contracts.bundle import ANY_VIEW
 from runtime.contracts.errors import Unsupported
@@ -23,8 +24,6 @@ SHARED_VIEWS = 6
 """How many photos an item has where a bundle's views are exchangeable."""
 
 _STAMPS = itertools.count()
-_JFIF = b"JFIF\0"
-_JFIF_HEADER = b"\xff\xe0\x00\x10JFIF\0\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 
 Item = Mapping[str, bytes]
 """One photo a view, encoded."""
@@ -48,7 +47,7 @@ def golden_items(bundle: Bundle, count: int) -> list[Item]:
         if bundle.manifest.views == (ANY_VIEW,):
             several = [path for group in photos.values() for path in group]
             paths = {f"view-{index + 1}": several[index % len(several)] for index in range(SHARED_VIEWS)}
-        found.append({view: _with_jfif(bundle.path(path).read_bytes(), view) for view, path in paths.items()})
+        found.append({view: with_jfif(bundle.path(path).read_bytes(), view) for view, path in paths.items()})
     return found
 
 
@@ -62,7 +61,7 @@ def given_item(folder: Path, views: Sequence[str]) -> Item:
     missing = [view for view in wanted if not (folder / f"{view}.jpg").is_file()]
     if missing:
         raise Unsupported(f"photos {folder}: expected {missing[0]}.jpg, one for each of {', '.join(wanted)}; add it")
-    return {view: _with_jfif((folder / f"{view}.jpg").read_bytes(), view) for view in wanted}
+    return {view: with_jfif((folder / f"{view}.jpg").read_bytes(), view) for view in wanted}
 
 
 def enlarged(item: Item) -> Item:
@@ -76,12 +75,6 @@ def enlarged(item: Item) -> Item:
         _, encoded = cv2.imencode(".jpg", pixels.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 92])
         large[view] = encoded.tobytes()
     return large
-
-
-def stamped(photo: bytes, number: int) -> bytes:
-    """Return a JPEG whose bytes are its number's own, and whose pixels are the same."""
-    at = _stamp_at(photo)
-    return photo[:at] + _stamp(number) + photo[at + 4 :]
 
 
 class Ring:
@@ -99,7 +92,7 @@ class Ring:
             for view, photo in item.items():
                 path = folder / f"{slot}-{view}.jpg"
                 path.write_bytes(photo)
-                places[view] = (path, _stamp_at(photo))
+                places[view] = (path, stamp_at(photo))
             self._files.append(places)
         self.photo_bytes = sum(len(photo) for item in items for photo in item.values()) / max(1, len(items))
 
@@ -116,24 +109,7 @@ class Ring:
         for path, at in places.values():
             handle = os.open(path, os.O_WRONLY)
             try:
-                os.pwrite(handle, _stamp(next(_STAMPS)), at)
+                os.pwrite(handle, stamp(next(_STAMPS)), at)
             finally:
                 os.close(handle)
         return {view: str(path) for view, (path, _) in places.items()}
-
-
-def _stamp(number: int) -> bytes:
-    high, low = divmod(number, 65535)
-    return (high + 1).to_bytes(2, "big") + (low + 1).to_bytes(2, "big")  # JFIF: a density is never 0
-
-
-def _stamp_at(photo: bytes) -> int:
-    return photo.index(_JFIF) + 8
-
-
-def _with_jfif(photo: bytes, view: str) -> bytes:
-    if photo[:2] != b"\xff\xd8":
-        raise Unsupported(
-            f"photo of view {view!r}: expected a JPEG, got bytes that start {photo[:4].hex(' ')}; convert it"
-        )
-    return photo if _JFIF in photo[:64] else photo[:2] + _JFIF_HEADER + photo[2:]

@@ -20,8 +20,9 @@ from sync_server.api.bodies import strictly
 from sync_server.api.callers import Caller, Device, Shared, bearer
 from sync_server.auth import audit_key
 from sync_server.cases import answers_after
-from sync_server.devices import Station, enrol, list_stations, store_report
+from sync_server.devices import enrol, store_report
 from sync_server.evidence import Evidence, SignedReport, evidence_of
+from sync_server.fleet import Station, list_stations
 from sync_server.heartbeats import KEPT, StoredHeartbeat, list_heartbeats, store_heartbeat
 from sync_server.history import history_after
 from sync_server.releases import assigned_target
@@ -117,6 +118,6 @@ def evidence(station_id: StationId, _: Caller, shared: Shared) -> Evidence:
 
 @router.get("/stations")
 def stations(_: Caller, shared: Shared) -> tuple[Station, ...]:
-    """List the stations and what each has shown."""
+    """List the stations: what each has shown, its last heartbeat in short, and when its device was replaced."""
     with shared.store.read() as connection:
         return list_stations(connection)

@@ -26,7 +26,7 @@ from sync_server.cases import (
     next_open,
     show_case,
 )
-from sync_server.devices import list_stations
+from sync_server.fleet import list_stations
 from sync_server.refusals import NotFound, Unauthenticated
 from sync_server.releases import list_releases
 from sync_server.web import wording
@@ -56,7 +56,7 @@ def home(request: Request, person: Visitor, shared: Shared, state: str = "open",
         page = list_cases(connection, person, shown, after, PAGE_SIZE)
         waiting = count_open(connection)
         first = next_open(connection, person) if may_label(person) else None
-    rows = [(case, wording.case_state(case), wording.age(case.opened_at, shared.now())) for case in page.cases]
+    rows = [(case, wording.case_state(case), wording.waited(case, shared.now())) for case in page.cases]
     more: dict[str, Any] = {
         "state": shown,
         "waiting": waiting,
@@ -98,11 +98,14 @@ def stations(request: Request, person: Visitor, shared: Shared) -> Response:
     newest = releases[0] if releases else None
     now = shared.now()
     rows = [
-        (
-            station,
-            wording.station_state(station, newest.release if newest else None, now),
-            wording.age(station.last_seen, now) if station.last_seen else None,
-        )
+        {
+            "station": station,
+            "state": wording.station_state(station, newest.release if newest else None, now),
+            "runs": wording.what_runs(station),
+            "devices": wording.devices(station, now),
+            "seen": wording.ago(station.last_seen, now),
+            "heartbeat": wording.ago(station.heartbeat.received_at if station.heartbeat else None, now),
+        }
         for station in known
     ]
     return _page(request, "stations.html", person, rows=rows, newest=newest)
@@ -141,7 +144,7 @@ def _words(detail: CaseDetail, shared: Shared) -> dict[str, Any]:
     record = detail.record
     return {
         "tone": wording.case_state(detail.case),
-        "waited": wording.age(detail.case.opened_at, shared.now()),
+        "waited": wording.waited(detail.case, shared.now()),
         "listing": [(wording.feature_name(n), wording.feature_value(v)) for n, v in (record.listing or {}).items()],
         "verdict": SHOWN[record.verdict],
         "p_counterfeit": wording.percent(record.prediction.p_counterfeit),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sync_server.cases import CaseSummary
-from sync_server.devices import Station
+from sync_server.fleet import Station
 
 _STEPS = ((60, "s"), (60, "min"), (24, "h"))
 QUIET_AFTER_S = 24 * 3600
@@ -28,13 +28,18 @@ def age(since: str, now: datetime) -> str:
     return f"{amount} day{'' if amount == 1 else 's'}"
 
 
+def waited(case: CaseSummary, now: datetime) -> str:
+    """Return how long ago a case was opened, or reopened."""
+    return age(case.reopened_at or case.opened_at, now)
+
+
 def case_state(case: CaseSummary) -> tuple[str, str]:
     """Return a case's state as (tone, words); the tone is a CSS class."""
     if case.outcome is not None:
         return ("good" if case.outcome == "genuine" else "bad"), case.outcome
-    if case.mine is not None:
+    if case.mine is not None and not case.to_look_again:
         return "quiet", f"you said {case.mine}"
-    return "wait", "waiting"
+    return "wait", "waiting" if case.reopened_at is None else "the station disagrees"
 
 
 def station_state(station: Station, newest: int | None, now: datetime) -> tuple[str, str]:
@@ -54,7 +59,35 @@ def station_state(station: Station, newest: int | None, now: datetime) -> tuple[
         return "wait", "no model yet"
     if newest is not None and report.release is not None and report.release < newest:
         return "wait", "running an older release"
+    if report.detail:
+        return "wait", "running, wants a look"
     return "good", "running"
+
+
+def what_runs(station: Station) -> tuple[str, ...]:
+    """Return what a station has shown that it runs, and what it says of it: the release, then what belongs to it."""
+    report, heartbeat = station.report, station.heartbeat
+    if report is None or report.release is None:
+        return ("nothing",)
+    model = heartbeat.model if heartbeat else None
+    name = f" of {model.name}" if model is not None and model.bundle_id == report.bundle_id else ""
+    agent = heartbeat.versions.get("agent") if heartbeat else None
+    return tuple(filter(None, (f"release {report.release}{name}", report.variant, f"agent {agent}" if agent else None)))
+
+
+def devices(station: Station, now: datetime) -> str:
+    """Return how often a new device took the station over, and when it last did; empty: never."""
+    if not station.devices_replaced:
+        return ""
+    last = ago(station.devices_replaced[-1], now)
+    if len(station.devices_replaced) == 1:
+        return f"new device {last}"
+    return f"{len(station.devices_replaced)} new devices, the last {last}"
+
+
+def ago(since: str | None, now: datetime) -> str:
+    """Return how long ago something was, or ``never``."""
+    return f"{age(since, now)} ago" if since else "never"
 
 
 def feature_name(name: str) -> str:

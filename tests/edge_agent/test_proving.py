@@ -173,6 +173,10 @@ def test_a_release_that_confirms_less_is_taken_back_with_no_network_and_told_to_
     )
     assert (report.state, report.release) == ("reverted", 1)
     assert report.detail == "release 2: 4 of 4 items were not confirmed; before it were 0 of 30"
+    said = station_report(
+        station.slot.require().ref, station.slot.update_state(), station.outbox.tally(), error="", clock="set it"
+    )
+    assert said.detail == f"{report.detail}; set it", "whatever the release does, the clock is told"
     station.restart()
     assert (station.running(), station.state()) == (1, ("reverted", 2))
     assert station.scan(station.photo_of(DARK, seed=999)).verdict == "authentic"

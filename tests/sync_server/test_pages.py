@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from runtime.contracts.codec import canonical_json, parse_json
+from runtime.contracts.records import BundleId
+from runtime.contracts.sync import Objection, StationReport
+
+GOLDEN = Path(__file__).parents[1] / "contracts" / "golden"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
@@ -129,18 +136,96 @@ def test_a_settled_case_shows_its_outcome_and_no_buttons(page, station, people, 
     assert urlsplit(page.url).path == "/login"
 
 
+def test_a_settled_case_comes_back_with_the_words_of_the_person_who_disagrees(page, station, people, png) -> None:
+    record = station.open_case("returned bag", png(41, 64))
+    for name in ("ann", "ben"):
+        people[name].label(record, "genuine")
+    words = Objection(
+        text="the clasp is <b>much</b> lighter\nthan that of the last one", made_at="2026-11-27T09:30:00Z"
+    )
+    for status in (201, 200):
+        put = station.send("PUT", f"/v1/records/{record.record_id}/objection", canonical_json(words))
+        assert put.status_code == status
+    sign_in(page, people["ann"].token)
+    row = page.locator("li", has_text="returned bag")
+    assert "the station disagrees" in row.inner_text()
+    row.get_by_role("link").click()
+    page.wait_for_url(f"**/cases/{record.record_id}")
+    text = page.inner_text("main")
+    assert "<b>much</b> lighter\nthan that of the last one" in text
+    assert "This case was settled before" in text
+    assert "You said genuine before. Look again" in text
+    assert "43.8 %" not in text
+    page.keyboard.press("g")
+    page.wait_for_url(f"**saved={record.record_id}")
+    page.goto(f"/cases/{record.record_id}")
+    page.get_by_text("43.8 %").wait_for()
+    assert "lighter" in page.inner_text("main")
+    assert "This case was settled before" not in page.inner_text("main")
+
+
 def test_text_from_stations_is_never_markup(page, station, people, png) -> None:
     station.open_case("<img src=x onerror=alert(1)>", png(8, 64))
     sign_in(page, people["viewer"].token)
     assert "<img src=x onerror=alert(1)>" in page.inner_text("main")
 
 
-def test_the_stations_page_shows_what_each_has_shown(page, station, people) -> None:
+STATES = {
+    "running": ("running, wants a look", "this clock is 3 days behind the server's; set it"),
+    "waits": ("a new release waits for its hour", "release 3 waits until 2026-11-28 22:00 (update_hours 22-06)"),
+    "shadow": ("compares a new release", "release 3: 12 of 50 scans in the shadow"),
+    "watch": ("watches a new release", "release 3: on watch, 7 of 50 scans"),
+    "refused": ("refused a release", "release 3: it is 2.1 times slower than the running one"),
+    "reverted": ("took a release back", "release 3: 4 of 4 items were not confirmed; before it were 0 of 30"),
+    "no-model": ("no model yet", ""),
+}
+
+
+def beat(station, agent: str) -> httpx.Response:
+    message = parse_json((GOLDEN / "heartbeat.v1.json").read_bytes(), "heartbeat") | {"versions": {"agent": agent}}
+    body = json.dumps(message).encode()
+    return station.send("PUT", "/v1/station/heartbeats/1", body, **{"Content-Type": "application/json"})
+
+
+def test_the_stations_page_shows_what_each_has_shown(
+    page, home, command, client, people, station_class, tmp_path
+) -> None:
+    def enrolled(name: str, *options: str):
+        made = station_class(client)
+        code = command("enrolment-code", *options, "--home", home.home).out.strip()
+        assert made.enrol(code, name).status_code == 200
+        return made
+
+    for state, (_, detail) in STATES.items():
+        one = enrolled(f"dock {state}")
+        runs = None if state == "no-model" else 2
+        report = StationReport(
+            bundle_id=runs and BundleId("b" * 64),
+            release=runs,
+            variant=runs and "ort-cpu-int8",
+            state=state,
+            detail=detail,
+            recorded=12345,
+            acked=12340,
+            pending=5,
+        )
+        assert one.send("PUT", "/v1/station/report", canonical_json(report)).status_code == 204
+        if state == "watch":
+            assert beat(one, "9.8.7").status_code == 204
+    enrolled("dock 9", "--replace", enrolled("dock 9").station_id)
     sign_in(page, people["viewer"].token)
     page.goto("/stations")
-    text = page.inner_text("main")
-    assert "dock 4" in text
-    assert "nothing shown yet" in text
+    for state, (words, detail) in STATES.items():
+        shown = page.locator("tbody tr", has=page.get_by_role("rowheader", name=f"dock {state}")).inner_text()
+        assert words in shown
+        assert detail in shown
+        assert ("release 2" in shown) == (state != "no-model")
+        assert "12,345" in shown
+        assert ("agent 9.8.7" in shown) == (state == "watch") == ("never" not in shown)
+    shown = page.locator("tr", has_text="dock 9").inner_text()
+    assert "nothing shown yet" in shown
+    assert re.search(r"new device \d+ s ago", shown)
+    page.screenshot(path=tmp_path / "stations.png", full_page=True)
 
 
 def test_pages_fit_a_phone_and_follow_the_dark_scheme(browser, server, people, station, png) -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import StationFault, TryLater, Unsupported, Untrusted
+from runtime.contracts.records import ModelRef
 from runtime.contracts.sync import StationReport
 from sync_server import refusals
 from sync_server.api.problems import KINDS, kind_of
 from sync_server.blobs import Blobs
 from sync_server.cases import CaseSummary
-from sync_server.devices import Station
+from sync_server.fleet import LastHeartbeat, Station
 from sync_server.intake import sniff
 from sync_server.web import wording
 
@@ -89,17 +90,46 @@ def test_ages_read_as_people_say_them(seconds: int, words: str) -> None:
     assert wording.age((NOW - timedelta(seconds=seconds)).isoformat(), NOW) == words
 
 
+def station_with(report: StationReport, **more: object) -> Station:
+    fields = {"last_seen": NOW.isoformat(), "devices_replaced": (), "report": report, "heartbeat": None} | more
+    return Station(station_id="st-1", name="dock", enrolled_at=NOW.isoformat(), **fields)
+
+
+def test_what_a_station_runs_is_named_by_its_heartbeat_only_if_both_speak_of_one_bundle() -> None:
+    report = StationReport(
+        bundle_id="b1", release=2, variant="cpu", state="running", detail="", recorded=1, acked=1, pending=0
+    )
+    model = ModelRef(bundle_id="b1", name="bags", release=2, variant="cpu")
+    said = LastHeartbeat(received_at=NOW.isoformat(), uptime_s=5.0, model=model, versions={"agent": "0.1.0"})
+    assert wording.what_runs(station_with(report)) == ("release 2", "cpu")
+    assert wording.what_runs(station_with(report, heartbeat=said)) == ("release 2 of bags", "cpu", "agent 0.1.0")
+    before = replace(said, model=replace(model, bundle_id="b0", name="old"))
+    assert wording.what_runs(station_with(report, heartbeat=before)) == ("release 2", "cpu", "agent 0.1.0")
+    assert wording.what_runs(station_with(replace(report, release=None), heartbeat=said)) == ("nothing",)
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "words"), [((), ""), ((3,), "new device 3 days ago"), ((40, 2), "2 new devices, the last 2 days ago")]
+)
+def test_new_devices_are_counted_and_the_last_is_dated(days_ago: tuple[int, ...], words: str) -> None:
+    replaced = tuple((NOW - timedelta(days=days)).isoformat() for days in days_ago)
+    report = StationReport(
+        bundle_id=None, release=None, variant=None, state="no-model", detail="", recorded=0, acked=0, pending=0
+    )
+    assert wording.devices(station_with(report, devices_replaced=replaced), NOW) == words
+
+
 def test_a_station_is_called_running_only_for_what_it_has_shown() -> None:
     report = StationReport(
         bundle_id=None, release=2, variant="cpu", state="running", detail="", recorded=1, acked=1, pending=0
     )
-    station = Station(
-        station_id="st-1", name="dock", enrolled_at=NOW.isoformat(), last_seen=NOW.isoformat(), report=report
-    )
+    station = station_with(report)
     assert wording.station_state(station, 2, NOW) == ("good", "running")
     assert wording.station_state(station, 3, NOW) == ("wait", "running an older release")
     assert wording.station_state(station, 2, NOW + timedelta(days=2)) == ("wait", "silent for 2 days")
     assert wording.station_state(replace(station, report=None), 2, NOW) == ("quiet", "nothing shown yet")
+    clock = replace(station, report=replace(report, detail="this clock is 3 days behind the server's; set it"))
+    assert wording.station_state(clock, 2, NOW) == ("wait", "running, wants a look")
     refused = replace(station, report=replace(report, state="refused"))
     assert wording.station_state(refused, 2, NOW) == ("bad", "refused a release")
     for state, tone in (("waits", "wait"), ("shadow", "wait"), ("watch", "wait"), ("reverted", "bad")):
@@ -116,13 +146,35 @@ def test_a_case_is_called_by_its_outcome_only_once_it_has_one() -> None:
         station="dock",
         state="open",
         opened_at=NOW.isoformat(),
+        reopened_at=None,
         photo=None,
         mine=None,
+        to_look_again=False,
         outcome=None,
     )
     assert wording.case_state(case) == ("wait", "waiting")
     assert wording.case_state(replace(case, mine="genuine")) == ("quiet", "you said genuine")
     assert wording.case_state(replace(case, outcome="counterfeit")) == ("bad", "counterfeit")
+    assert wording.waited(case, NOW + timedelta(hours=3)) == "3 h"
+
+
+def test_a_reopened_case_says_so_until_one_has_looked_again() -> None:
+    case = CaseSummary(
+        record_id="r",
+        item_id="bag",
+        station_id="st-1",
+        station="dock",
+        state="open",
+        opened_at=NOW.isoformat(),
+        reopened_at=(NOW + timedelta(hours=2)).isoformat(),
+        photo=None,
+        mine="genuine",
+        to_look_again=True,
+        outcome=None,
+    )
+    assert wording.case_state(case) == ("wait", "the station disagrees")
+    assert wording.case_state(replace(case, to_look_again=False)) == ("quiet", "you said genuine")
+    assert wording.waited(case, NOW + timedelta(hours=3)) == "1 h"
 
 
 def test_no_page_says_the_word_that_we_never_say() -> None:

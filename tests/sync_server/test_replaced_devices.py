@@ -23,7 +23,8 @@ from sync_server import history
 from sync_server.auth import Person, SignedRequest, station_of
 from sync_server.blobs import Blobs
 from sync_server.cases import show_case
-from sync_server.devices import enrol, issue_code, list_stations
+from sync_server.devices import enrol, issue_code
+from sync_server.fleet import list_stations
 from sync_server.history import history_after
 from sync_server.intake import take_record
 from sync_server.refusals import Forbidden, NotFound, Unauthenticated

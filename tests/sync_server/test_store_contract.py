@@ -18,14 +18,25 @@ from sqlalchemy import func, select, text, update
 
 from runtime.contracts.codec import decode, parse_json
 from runtime.contracts.errors import StationFault, TryLater, Unsupported
-from runtime.contracts.records import BundleId, ItemId, ModelRef, Prediction, Record, RecordId, StationId, ViewScore
+from runtime.contracts.records import (
+    BundleId,
+    ItemId,
+    Label,
+    ModelRef,
+    Prediction,
+    Record,
+    RecordId,
+    StationId,
+    ViewScore,
+)
 from runtime.contracts.sync import EnrolRequest, Heartbeat, Objection, ScoreBins, StationReport, request_claims
 from sync_server import heartbeats, releases
 from sync_server.auth import Person, SignedRequest, add_person, person_of, station_of
 from sync_server.blobs import Blobs
-from sync_server.cases import answers_after, label_case, list_cases, show_case
+from sync_server.cases import LabelResult, answers_after, label_case, list_cases, next_open, show_case
 from sync_server.datasets import find_dataset, freeze
-from sync_server.devices import enrol, issue_code, list_stations, store_report
+from sync_server.devices import enrol, issue_code, store_report
+from sync_server.fleet import list_stations
 from sync_server.founding import found_server
 from sync_server.heartbeats import list_heartbeats, store_heartbeat
 from sync_server.intake import Photo, note_photo, take_record
@@ -301,18 +312,63 @@ def test_an_objection_sent_twice_at_once_makes_one_case(store: Store, blobs: Blo
         assert connection.execute(select(func.count()).select_from(CASES)).scalar_one() == 1
 
 
-def test_an_objection_to_a_settled_case_is_kept_and_settles_nothing_anew(
-    store: Store, blobs: Blobs, reviewers: list[Person]
-) -> None:
+def said(store: Store, person: Person, record: Record, label: Label, minutes: int) -> LabelResult:
+    with store.write() as connection:
+        return label_case(connection, person, record.record_id, label, 2, NOW + timedelta(minutes=minutes))
+
+
+def answered(store: Store, record: Record, after: int = 0) -> list[tuple[int, Label]]:
+    with store.read() as connection:
+        return [(one.seq, one.outcome) for one in answers_after(connection, record.station_id, after).answers]
+
+
+def settled_then_objected(store: Store, blobs: Blobs, reviewers: list[Person]) -> Record:
     record = record_of(enrolled(store), "bag", stored_photo(store, blobs, b"photo"))
     take(store, blobs, record)
-    for person in reviewers[:2]:
-        with store.write() as connection:
-            label_case(connection, person, record.record_id, "genuine", 2, NOW)
-    assert objecting(store, blobs, record)
+    for minutes, person in enumerate(reviewers[:2]):
+        said(store, person, record, "genuine", minutes - 10)
+    assert [objecting(store, blobs, record) for _ in range(2)] == [True, False]
+    return record
+
+
+def test_an_objection_to_a_settled_case_brings_it_back_to_the_experts(
+    store: Store, blobs: Blobs, reviewers: list[Person]
+) -> None:
+    ann, ben, cem, _ = reviewers
+    record = settled_then_objected(store, blobs, reviewers)
+    assert answered(store, record) == [(1, "genuine")], "the answer that it gave stands"
     with store.read() as connection:
-        detail = show_case(connection, reviewers[0], record.record_id)
-    assert (detail.case.outcome, detail.objection is not None) == ("genuine", True)
+        detail, stranger = (show_case(connection, person, record.record_id) for person in (ann, cem))
+        assert [next_open(connection, person) for person in reviewers] == [record.record_id] * 4
+    with store.write() as connection:
+        assert not freeze(connection, NOW)[0].dataset.items
+    shown = detail.case
+    assert (shown.state, shown.outcome, shown.mine, shown.to_look_again) == ("open", None, "genuine", True)
+    assert (detail.blind, detail.objection is not None) == (True, True)
+    assert [given.person for given in detail.labels] == [ann.name]
+    assert (stranger.labels, stranger.case.to_look_again) == ((), False)
+
+    assert said(store, ann, record, "counterfeit", 1).state == "open"
+    with store.read() as connection:
+        assert next_open(connection, ann) is None
+        assert next_open(connection, ben) == record.record_id
+    assert said(store, cem, record, "counterfeit", 2).state == "open"
+    assert answered(store, record) == [(1, "genuine")]
+    assert said(store, ben, record, "counterfeit", 3).outcome == "counterfeit"
+    assert answered(store, record, after=1) == [(2, "counterfeit")]
+    assert not objecting(store, blobs, record), "the same objection again reopens nothing"
+    with store.read() as connection:
+        assert show_case(connection, ann, record.record_id).case.state == "resolved"
+
+
+def test_an_expert_who_says_the_same_again_settles_a_reopened_case(
+    store: Store, blobs: Blobs, reviewers: list[Person]
+) -> None:
+    record = settled_then_objected(store, blobs, reviewers)
+    assert said(store, reviewers[0], record, "genuine", 1).outcome == "genuine"
+    assert answered(store, record, after=1) == [(2, "genuine")]
+    assert said(store, reviewers[0], record, "genuine", 2).outcome == "genuine"
+    assert answered(store, record, after=2) == []
 
 
 def test_an_objection_needs_its_record_its_station_and_its_photos(store: Store, blobs: Blobs) -> None:

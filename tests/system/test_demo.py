@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from edge_agent.config import Config
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +61,12 @@ def test_the_story_plays_on_real_photos_to_its_end(tmp_path: Path, banknotes: Pa
         "http://creativecommons.org", ""
     )
     assert processes_naming(tmp_path) == []
+    settings = tomllib.loads((tmp_path / "out" / "station" / "agent.toml").read_text())
+    assert f"http://127.0.0.1:{settings['desk_port']}/" in (tmp_path / "out" / "logs" / "agent.log").read_text()
+    assert settings["desk_port"] != Config().desk_port
+    with closing(sqlite3.connect(tmp_path / "out" / "station" / "station.db")) as db:
+        bodies = [json.loads(body) for (body,) in db.execute("SELECT body FROM record")]
+    assert "same_photo" not in {reason["code"] for body in bodies for reason in body["reasons"]}
 
 
 @pytest.mark.parametrize("step", ["finetune 1", "scan with a server", "build 2"])

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks.latency.cold import first_line, starts
+from benchmarks.latency.cold import first_line, make_home, starts
 from benchmarks.latency.photos import Ring
 from benchmarks.latency.results import read_run
+from benchmarks.programs import Programs, wait_for
+from edge_agent.config import Config, read_config
 from runtime.contracts.errors import StationFault
 
 
@@ -42,6 +45,31 @@ def test_programs_take_turns_on_the_same_photo_and_a_failure_is_noted(
     assert len(played["a"].taken) == len(played["b"].taken) == 2
     assert not played["c"].taken
     assert len(played["c"].failed) == 3
+
+
+def test_the_agent_has_a_port_of_its_own_for_its_desk(tmp_path: Path, tiny_bundle: Callable[..., Path]) -> None:
+    bundle, programs = tiny_bundle(tmp_path / "bundle"), Programs(tmp_path / "logs")
+    try:
+        homes = []
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+            homes.append(make_home(bundle, tmp_path / name, programs))
+            programs.start(name, "touchstone-agent", "run", "--home", homes[-1])
+        ports = [read_config(home / "agent.toml").desk_port for home in homes]
+        for port in ports:
+            wait_for(f"the page on port {port}", lambda port=port: answers(port), timeout_s=20)
+    finally:
+        for name in ("agent", "server", "one", "other"):
+            programs.stop(name)
+    assert len({*ports, Config().desk_port}) == 3
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+            return page.status == 200
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

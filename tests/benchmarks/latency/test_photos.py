@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.latency.photos import HEIGHT_PX, WIDTH_PX, Ring, enlarged, given_item, golden_items, stamped
+from benchmarks.latency.photos import HEIGHT_PX, WIDTH_PX, Ring, enlarged, given_item, golden_items
+from edge_agent.photo_stamp import stamped
 from runtime.bundle_store import open_bundle
 from runtime.contracts.errors import Unsupported
 from runtime.photo import sanitise

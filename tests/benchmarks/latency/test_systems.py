@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.latency.photos import stamped
 from benchmarks.latency.systems.table import INSTALLED, REPOSITORY, SYSTEMS, absence_of, command_of
 from benchmarks.wheel_files import peers_cache
+from edge_agent.photo_stamp import stamped
 from tests.listing_trees import give_trees
 
 VIEWS = ("logo", "stitching")

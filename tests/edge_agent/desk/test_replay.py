@@ -17,6 +17,7 @@ from edge_agent.desk.ask import Item
 from edge_agent.home import Home
 from edge_agent.replay import Source, play, read_dataset, schedule, summary
 from runtime.contracts.errors import StationFault, Unsupported
+from runtime.photo import sanitise
 from tests.edge_agent.desk.rigs import running
 from tests.edge_agent.rigs import REPOSITORY, agent
 
@@ -93,10 +94,23 @@ def test_a_station_that_is_busy_cannot_hide_the_wait(tmp_path: Path, photo_of: P
     assert "failed 3 times: disk: full" in said
 
 
-def test_the_same_item_is_another_one_in_the_next_round(tmp_path: Path, photo_of: PhotoOf) -> None:
+def test_the_same_item_is_another_one_in_each_round_with_photos_of_its_own(tmp_path: Path, photo_of: PhotoOf) -> None:
     (source, *_) = read_dataset(fill(tmp_path / "data", photo_of))
     assert isinstance(source, Source)
-    assert [source.read(number).item_id for number in (1, 2)] == ["item-0", "item-0 (2)"]
+    rounds = [source.read(number) for number in (1, 2, 3)]
+    assert [item.item_id for item in rounds] == ["item-0", "item-0 (2)", "item-0 (3)"]
+    assert [item.photos for item in rounds] == [source.read(number).photos for number in (1, 2, 3)]
+    assert (
+        len({sanitise(photo, view) for item in rounds for view, photos in item.photos.items() for photo in photos}) == 6
+    )
+
+
+def test_a_photo_that_cannot_become_another_items_ends_the_replay_in_the_second_round(tmp_path: Path) -> None:
+    source = Source(item_id="bag", photos=(("logo", tmp_path / "logo.png"),), listing=None)
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG and so on")
+    assert source.read(1).photos == {"logo": [b"\x89PNG and so on"]}
+    with pytest.raises(Unsupported, match=r"logo\.png: expected a JPEG"):
+        source.read(2)
 
 
 def test_a_dataset_is_played_to_the_daemon(home_with_model: Home, tmp_path: Path, photo_of: PhotoOf) -> None:
@@ -108,7 +122,7 @@ def test_a_dataset_is_played_to_the_daemon(home_with_model: Home, tmp_path: Path
     with running(home_with_model) as (desk, _):
         done = agent("replay", folder, "--rate", "20", "--count", "6", "--home", home)
         assert done.returncode == 0, done.stderr
-        assert "6 items: 1 authentic, 2 suspect, 3 uncertain; 0 of them scanned before" in done.stdout
+        assert "6 items: 2 authentic, 2 suspect, 2 uncertain; 0 of them scanned before" in done.stdout
         assert "p50 " in done.stdout
         url = f"http://127.0.0.1:{desk.port}"
         again = agent("replay", folder, "--rate", "20", "--url", url, "--home", tmp_path / "nowhere")
