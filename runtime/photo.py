@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +20,16 @@ Format = Literal["jpeg", "png", "webp"]
 
 MAX_PIXELS = 64_000_000
 MIN_SIDE_PX = 32
+MAX_SCANS = 32
+"""Passes in which a JPEG may store its pixels, each of which costs a decode; libjpeg makes up to 18."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"cICP"}
-_WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP", b"ANIM", b"ANMF"}
-_JPEG_KEPT_APPS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
+_WEBP_FRAME_KEPT = {b"VP8 ", b"VP8L", b"ALPH"}
+_WEBP_KEPT = {*_WEBP_FRAME_KEPT, b"ICCP", b"ANIM"}
+_WEBP_FRAME_HEADER = 16
+_JPEG_HEADERS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # marker: how the body begins, its bytes
+_JPEG_PICTURE = {*range(0xC0, 0xDE)} - {0xC8}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # no length follows these; none belongs between segments (T.81, B.1.1.3)
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EXIF = b"Exif\x00\x00"
@@ -89,25 +94,45 @@ def _cut_short(name: str) -> Unsupported:
 
 
 def _read_jpeg(data: bytes, name: str) -> Photo:
-    kept, size, orientation = [b"\xff\xd8"], None, 1
+    kept, size, orientation, scans = [b"\xff\xd8"], None, 0, 0
     for marker, start, end in _jpeg_segments(data, name):
         if marker in _JPEG_FRAMES:
             if size is not None:
                 raise _cut_short(name)  # a decoder might believe the second size
             size = struct.unpack(">HH", data[start + 5 : start + 9])
         if marker == 0xE1 and data[start + 4 : start + 10] == _EXIF:
-            orientation = _orientation(data[start + 10 : end])
-        is_metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
-        if not is_metadata or data.startswith(_JPEG_KEPT_APPS.get(marker, b"\xff\xff"), start + 4):
-            kept.append(data[start:end])
+            orientation = orientation or _orientation(data[start + 10 : end])
+        scans += marker == 0xDA
+        if scans > MAX_SCANS:
+            raise Unsupported(
+                f"photo {name}: it takes more than {MAX_SCANS} passes over its pixels; save it again as a plain JPEG"
+            )
+        if part := _jpeg_part_kept(data, marker, start, end):
+            kept.append(part)
     if size is None:
         raise _cut_short(name)
-    if orientation != 1:
+    if orientation > 1:
         body = _EXIF + _orientation_tiff(orientation)
         at = 2 if kept[1][1] == 0xE0 else 1  # JFIF stays first
         kept.insert(at, b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body)
-    whole = orientation == 1 and sum(map(len, kept)) == len(data)  # nothing was dropped, so nothing need be copied
+    whole = orientation <= 1 and sum(map(len, kept)) == len(data)  # nothing was dropped, so nothing need be copied
     return Photo(data=data if whole else b"".join(kept), format="jpeg", width_px=size[1], height_px=size[0])
+
+
+def _jpeg_part_kept(data: bytes, marker: int, start: int, end: int) -> bytes:
+    """Return what is kept of a segment: all of the picture's, the plain header of JFIF and Adobe, nothing else."""
+    if marker in _JPEG_PICTURE or (marker == 0xE2 and data.startswith(b"ICC_PROFILE\0", start + 4)):
+        return data[start:end]
+    begins, size = _JPEG_HEADERS.get(marker, (b"", 0))
+    length = end - start - 4
+    if not size or length < size or not data.startswith(begins, start + 4):
+        return b""
+    if length == size:
+        return data[start:end]
+    body = data[start + 4 : start + 4 + size]
+    if marker == 0xE0:
+        body = body[:-2] + b"\0\0"  # JFIF 1.02: the size of the thumbnail that came next
+    return data[start : start + 2] + struct.pack(">H", size + 2) + body
 
 
 def _jpeg_segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
@@ -148,19 +173,21 @@ def _next_marker(data: bytes, start: int, name: str) -> int:
 
 
 def _read_png(data: bytes, name: str) -> Photo:
+    if data[8:16] != b"\0\0\0\x0dIHDR":
+        raise _cut_short(name)  # without what stands before it, another header would be the first
     width, height = struct.unpack(">II", data[16:24])
-    kept, orientation, position, kind = [_PNG_SIGNATURE], 1, len(_PNG_SIGNATURE), b""
+    kept, orientation, position, kind = [_PNG_SIGNATURE], 0, len(_PNG_SIGNATURE), b""
     while kind != b"IEND":
         (length,) = struct.unpack(">I", data[position : position + 4])
         kind, end = data[position + 4 : position + 8], position + 12 + length
         if end > len(data):
             raise _cut_short(name)
         if kind == b"eXIf":
-            orientation = _orientation(data[position + 8 : end - 4])
+            orientation = orientation or _orientation(data[position + 8 : end - 4])
         if kind in _PNG_KEPT:
             kept.append(data[position:end])
         position = end
-    if orientation != 1:
+    if orientation > 1:
         body = b"eXIf" + _orientation_tiff(orientation)
         kept.insert(2, struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
     return Photo(data=b"".join(kept), format="png", width_px=width, height_px=height)
@@ -170,30 +197,45 @@ def _read_webp(data: bytes, name: str) -> Photo:
     total = 8 + struct.unpack("<I", data[4:8])[0]
     if total > len(data):
         raise _cut_short(name)
-    kept, orientation, size, position = [], 1, None, 12
-    while position + 8 <= total:
-        kind, length = data[position : position + 4], struct.unpack("<I", data[position + 4 : position + 8])[0]
-        body = data[position + 8 : position + 8 + length]
+    kept, orientation, size = [], 0, None
+    for kind, body in _webp_chunks(data[12:total], name):
         size = size or _webp_size(kind, body)
         if kind == b"EXIF":
-            orientation = _orientation(body.removeprefix(_EXIF))
+            orientation = orientation or _orientation(body.removeprefix(_EXIF))
         elif kind == b"VP8X":
             kept.append((kind, bytes([body[0] & ~0x0C]) + body[1:]))  # no EXIF, no XMP
+        elif kind == b"ANMF":
+            frame = [one for one in _webp_chunks(body[_WEBP_FRAME_HEADER:], name) if one[0] in _WEBP_FRAME_KEPT]
+            kept.append((kind, body[:_WEBP_FRAME_HEADER] + _webp_joined(frame)))
         elif kind in _WEBP_KEPT:
             kept.append((kind, body))
-        position += 8 + length + length % 2
     if size is None:
         raise _cut_short(name)
-    if orientation != 1 and kept[0][0] == b"VP8X":  # RFC 9649, 2.7: without it there is no place for EXIF
+    if orientation > 1 and kept[0][0] == b"VP8X":  # RFC 9649, 2.7: without it there is no place for EXIF
         kept[0] = (kept[0][0], bytes([kept[0][1][0] | 0x08]) + kept[0][1][1:])
         kept.append((b"EXIF", _orientation_tiff(orientation)))
-    chunks = b"".join(kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2) for kind, body in kept)
+    chunks = _webp_joined(kept)
     return Photo(
         data=b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks,
         format="webp",
         width_px=size[0],
         height_px=size[1],
     )
+
+
+def _webp_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
+    position = 0
+    while position + 8 <= len(data):
+        kind, length = data[position : position + 4], struct.unpack("<I", data[position + 4 : position + 8])[0]
+        body = data[position + 8 : position + 8 + length]
+        if len(body) < length:
+            raise _cut_short(name)
+        yield kind, body
+        position += 8 + length + length % 2
+
+
+def _webp_joined(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2) for kind, body in chunks)
 
 
 def _webp_size(kind: bytes, body: bytes) -> tuple[int, int] | None:
@@ -210,20 +252,20 @@ def _webp_size(kind: bytes, body: bytes) -> tuple[int, int] | None:
 
 
 def _orientation(tiff: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
+    """Return the EXIF orientation, 1 to 8; 0 where there is none or it makes no sense."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
-        return 1
+        return 0
     try:
         (ifd,) = struct.unpack(order + "I", tiff[4:8])
         (count,) = struct.unpack(order + "H", tiff[ifd : ifd + 2])
         for entry in range(ifd + 2, ifd + 2 + 12 * count, 12):
             tag, _, _, value = struct.unpack(order + "HHIH", tiff[entry : entry + 10])
             if tag == 0x0112:
-                return value if 1 <= value <= 8 else 1
+                return value if 1 <= value <= 8 else 0
     except struct.error:
-        return 1
-    return 1
+        return 0
+    return 0
 
 
 def _orientation_tiff(orientation: int) -> bytes:

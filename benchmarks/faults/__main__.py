@@ -27,9 +27,10 @@ FAULTS: Mapping[str, str] = {
     "network": "benchmarks.faults.network",
     "clock": "benchmarks.faults.clock",
     "endurance": "benchmarks.faults.endurance",
+    "images": "benchmarks.faults.images",
 }
 """Fault to the module that does it; each has ``run(settings)``, which yields outcomes."""
-_PACKAGES = ("onnxruntime", "httpx", "tuf")
+_PACKAGES = ("onnxruntime", "httpx", "tuf", "numpy", "opencv-python-headless", "pillow")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--rule", choices=RULES, default="strict", help="what a power cut leaves (%(default)s)")
         command.add_argument("--only", default="", metavar="CASE", help="run one case again, as a failure names it")
         command.add_argument("--kills", type=int, metavar="N", help="random kills, in all")
+        command.add_argument("--decodes", type=int, metavar="N", help="photos to hand to the decoder, at least")
+        command.add_argument("--first", type=int, default=0, metavar="N", help="number of the first photo")
+        command.add_argument("--photos", type=Path, metavar="DIR", help="real photos to begin with, beside those made")
         command.set_defaults(command=_run, fault=name)
     report = commands.add_parser("report", help="print results as a table")
     report.add_argument("results", type=Path, metavar="FILE")
@@ -73,6 +77,9 @@ def _run_in(work: Path, options: argparse.Namespace) -> int:
         rule=options.rule,
         only=options.only,
         kills=options.kills,
+        decodes=options.decodes,
+        first=options.first,
+        photos=options.photos,
     )
     device = fingerprint(datetime.now(UTC), _PACKAGES)
     command = shlex.join(["python", "-m", "benchmarks.faults", *sys.argv[1:]])

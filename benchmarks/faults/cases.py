@@ -32,6 +32,9 @@ class Settings:
         rule: what a power cut leaves.
         only: name of the one case to run; empty for all.
         kills: random ones, in all; None for the usual number.
+        decodes: photos to decode, at least; None for the usual number.
+        first: number of the first photo.
+        photos: folder of real photos; None for none.
     """
 
     work: Path
@@ -40,6 +43,9 @@ class Settings:
     rule: Rule = "strict"
     only: str = ""
     kills: int | None = None
+    decodes: int | None = None
+    first: int = 0
+    photos: Path | None = None
     progress: StepProgress = field(default_factory=StepProgress)
 
     def chosen(self, names: Sequence[str], quick_most: int) -> list[str]:

@@ -94,6 +94,8 @@ def test_mistakes_are_one_line_and_exit_code_two(
         (["scan", tmp_path, "--item", "i", "--home", home], "cannot be read"),
         (["scan", "--item", "i", "--home", home], "at least one photo"),
         (["scan", good, "--item", "a/b", "--home", home], "item id"),
+        (["scan", good, "--item", "../../etc/passwd", "--home", home], "item id"),
+        (["scan", good, "--item", "x" * 10_240, "--home", home], "item id"),
         (["scan", good, "--item", "bag-\udcff", "--home", home], "valid text"),
         (["scan", "--view", f"logo-\udcff={good}", "--item", "i", "--home", home], "valid text"),
         (["scan", "--view", "logo", "--item", "i", "--home", home], "expected NAME=PHOTO"),
@@ -184,3 +186,13 @@ def test_the_config_has_defaults_and_refuses_what_it_does_not_know(tmp_path: Pat
         path.write_text(text)
         with pytest.raises(StationFault, match=says):
             read_config(path)
+
+
+@pytest.mark.parametrize("command", [["run"], ["run", "--once"], ["status"]])
+def test_an_unknown_key_in_the_config_stops_the_agent_in_one_line(home_with_model: Home, command: list[str]) -> None:
+    file = home_with_model.config_file
+    file.write_text(f"{file.read_text()}\nuplink_evry_s = 3\n")
+    done = agent(*command, "--home", home_with_model.root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"touchstone-agent: {file.name}: unknown key 'uplink_evry_s'")
+    assert done.stderr.count("\n") == 1

@@ -182,13 +182,59 @@ def test_a_signal_finishes_the_scan_in_hand_and_leaves_the_rest_whole(
     assert not [name for name in left if name.startswith(".")]
 
 
-def test_a_second_daemon_on_the_same_home_is_refused(home_with_model: Home) -> None:
+def test_a_second_daemon_on_the_same_home_is_refused(
+    home_with_model: Home, tmp_path: Path, photo_of: Callable[..., bytes]
+) -> None:
     daemon = Daemon(home_with_model.root)
     daemon.ready_line()
-    second = agent("run", "--home", home_with_model.root)
-    assert second.returncode == 2
-    assert "another 'touchstone-agent run'" in second.stderr
+    by_another_name = tmp_path / "the same folder"
+    by_another_name.symlink_to(home_with_model.root)
+    for home in (home_with_model.root, by_another_name):
+        second = agent("run", "--home", home)
+        assert second.returncode == 2
+        assert "another 'touchstone-agent run'" in second.stderr
+        assert second.stderr.count("\n") == 1
+    drop(home_with_model, "bag", logo=photo_of(20), stitching=photo_of(21))
+    wait_until(lambda: recorded(home_with_model) == 1, "the first goes on")
     assert daemon.end() == 0
+
+
+HOSTILE = ("../../../../tmp/x", "/etc/passwd", "..", "x" * 10_240, "nul\0", "line\nbreak", "\x1b[2J")
+ODD = (
+    "'; DROP TABLE record; --",
+    '" OR 1=1 --',
+    "<img src=x onerror=alert(1)>",
+    "$(reboot)",
+    "%2e%2e",
+    "{0}",
+    "\u202egnp",
+)
+
+
+def test_hostile_codes_in_the_watch_folder_are_rejected_and_odd_ones_are_names(
+    home_with_model: Home, photo_of: Callable[..., bytes]
+) -> None:
+    home = home_with_model
+    for number, code in enumerate((*HOSTILE, *ODD)):
+        drop(home, f"{number}.part", logo=photo_of(20, seed=number), stitching=photo_of(21, seed=number))
+        folder = home.inbox / f"{number}.part"
+        (folder / "item.json").write_text(json.dumps({"item_id": code}))
+        folder.rename(home.inbox / f"{number}")
+    drop(home, ODD[0], logo=photo_of(20, seed=98), stitching=photo_of(21, seed=98))  # the folder's own name
+    around = sorted(path.name for path in home.root.parent.iterdir())
+    daemon = Daemon(home.root)
+    daemon.ready_line()
+    wait_until(lambda: not list(home.inbox.iterdir()), "the inbox is empty")
+    assert daemon.end() == 0
+    assert {path.name for path in home.rejected.iterdir()} == {f"{number}" for number in range(len(HOSTILE))}
+    reasons = [(path / "reason.txt").read_text() for path in home.rejected.iterdir()]
+    assert all("item id" in reason and len(reason) < 1000 for reason in reasons)
+    assert sorted(line["item_id"] for line in daemon.events("decided")) == sorted((*ODD, ODD[0]))
+    assert recorded(home) == len(ODD) + 1
+    assert agent("outbox", "verify", "--home", home.root).returncode == 0
+    assert sorted(path.name for path in home.root.parent.iterdir()) == around
+    assert not daemon.events("crashed")
+    assert not daemon.events("not json")
 
 
 def test_a_scan_beside_the_running_daemon_is_safe(

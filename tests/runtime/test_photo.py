@@ -194,3 +194,102 @@ def test_metadata_that_nobody_listed_leaves_too() -> None:
     chunk = b"poSn" + b"somewhere in Paris"
     chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     assert b"Paris" not in sanitise(png[:33] + chunk + png[33:], "x")
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def test_a_png_whose_first_chunk_is_not_its_header_is_refused() -> None:
+    png = encode_pillow(Image.new("RGB", (9000, 64)), "PNG")
+    false_size = png_chunk(b"tEXt", struct.pack(">II", 64, 64) + b"a note")
+    with pytest.raises(Unsupported, match="damaged"):
+        read_photo(png[:8] + false_size + png[8:], "bomb.png")
+
+
+def test_a_jpeg_that_takes_a_thousand_passes_is_refused_and_what_encoders_write_is_not() -> None:
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("CMYK").save(out, "JPEG", progressive=True)
+    raw = out.getvalue()
+    assert raw.count(b"\xff\xda") == 18
+    assert prepare([raw], 32).any()
+    last = raw[raw.rindex(b"\xff\xda") : -2]
+    with pytest.raises(Unsupported, match=r"photo slow\.jpg: .* more than 32 passes"):
+        read_photo(raw[:-2] + 1000 * last + raw[-2:], "slow.jpg")
+
+
+@pytest.mark.parametrize("marker", [0xE0, 0xE1, 0xE5, 0xEE, 0xFE, 0xF0, 0x02])
+@pytest.mark.parametrize(
+    "begins", [b"\xff\xff", b"", b"JFIF\0\1\1\0\0\1\0\1\2\3", b"Adobe\0d\0\0\0\0\0", b"JFIF\0", b"Adobe"]
+)
+def test_no_segment_hides_a_place_behind_what_it_begins_with(marker: int, begins: bytes) -> None:
+    raw = half_red(gps=False)
+    body = begins + b"Paris"
+    marked = raw[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body + raw[2:]
+    kept = sanitise(marked, "x")
+    assert b"Paris" not in kept
+    assert sanitise(kept, "x") == kept
+    assert prepare([kept], 32).any()
+
+
+def test_the_thumbnail_of_a_jfif_header_leaves_and_its_size_with_it() -> None:
+    raw = sanitise(half_red(gps=False), "x")
+    assert raw[6:11] == b"JFIF\0"
+    small = bytes(range(12))
+    tagged = raw[:4] + struct.pack(">H", 16 + len(small)) + raw[6:18] + b"\2\2" + small + raw[20:]
+    assert sanitise(tagged, "x") == raw
+
+
+def test_an_animated_png_that_would_crash_the_decoder_is_its_first_picture() -> None:
+    out = io.BytesIO()
+    frames = [Image.effect_noise((64, 64), 90), Image.new("L", (64, 64)), Image.new("L", (64, 64), 200)]
+    frames[0].save(out, "PNG", save_all=True, append_images=frames[1:])
+    raw = out.getvalue()
+    start = raw.index(b"fcTL") - 4
+    torn = raw[:start] + raw[start + 12 + 26 :]  # OpenCV 5.0.0 was seen to die of SIGSEGV when told of the animation
+    assert np.array_equal(prepare([torn], 64)[0, ..., 0], np.asarray(frames[0]))
+
+
+def webp_chunk(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def animated_webp() -> tuple[bytes, int, int]:
+    """Two frames; and where the second begins and ends."""
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:], duration=50)
+    raw = out.getvalue()
+    start = raw.rindex(b"ANMF")
+    return raw, start, start + 8 + int.from_bytes(raw[start + 4 : start + 8], "little")
+
+
+def test_metadata_inside_a_frame_of_an_animation_leaves() -> None:
+    raw, start, end = animated_webp()
+    frame = webp_chunk(b"ANMF", raw[start + 8 : end] + webp_chunk(b"EXIF", b"Paris "))
+    body = raw[8:start] + frame + raw[end:]
+    marked = b"RIFF" + struct.pack("<I", len(body)) + body
+    assert sanitise(marked, "x") == raw
+    assert np.array_equal(prepare([marked], 32), prepare([raw], 32))
+
+
+def test_a_webp_chunk_that_ends_behind_the_file_is_refused() -> None:
+    raw, start, _ = animated_webp()
+    with pytest.raises(Unsupported, match="cut short"):
+        read_photo(raw[: start + 4] + struct.pack("<I", 0x7FFFFFFF) + raw[start + 8 :], "x")
+    inner = start + 8 + 16
+    with pytest.raises(Unsupported, match="cut short"):
+        read_photo(raw[: inner + 4] + struct.pack("<I", 0x7FFFFFFF) + raw[inner + 8 :], "x")
+
+
+@pytest.mark.parametrize("second", [b"", b"no TIFF at all", photo._orientation_tiff(3)])
+def test_the_first_orientation_counts_as_it_does_for_the_decoder(second: bytes) -> None:
+    png = half_red(6, "PNG")
+    end = png.index(b"IDAT") - 4
+    twice = png[:end] + png_chunk(b"eXIf", second) + png[end:]
+    assert sanitise(twice, "x") == sanitise(png, "x")
+    jpeg = half_red(6)
+    body = b"Exif\0\0" + second
+    table = jpeg.index(b"\xff\xdb")
+    twice = jpeg[:table] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[table:]
+    assert sanitise(twice, "x") == sanitise(jpeg, "x")

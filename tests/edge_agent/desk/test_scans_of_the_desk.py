@@ -67,6 +67,9 @@ def test_views_are_the_names_of_the_files_and_may_have_several(desk: Client, pho
         ([], 422, "item_id"),
         ([('name="item_id"', b"i")], 422, "1 to 64 photos"),
         ([('name="item_id"', b"a/b"), ('name="logo"; filename="x"', b"?")], 422, "item id"),
+        ([('name="item_id"', b"../../etc/passwd"), ('name="logo"; filename="x"', b"?")], 422, "item id"),
+        ([('name="item_id"', b"x" * 10_240), ('name="logo"; filename="x"', b"?")], 422, "item id"),
+        ([('name="item_id"', b"nul\0"), ('name="logo"; filename="x"', b"?")], 422, "item id"),
         ([('name="item_id"', b"i"), ('name="item_id"', b"j")], 422, "one each"),
         ([('name="item_id"', b"i"), ('name="colour"', b"red")], 422, "one each"),
         ([('name="item_id"', b"i"), ('name="../x"; filename="x"', b"?")], 422, "view"),
@@ -87,6 +90,14 @@ def test_a_form_that_is_no_scan_says_what_is_wrong_and_records_nothing(
     assert (refused.status, refused.headers["content-type"]) == (status, "application/problem+json")
     assert says in refused.json["detail"]
     assert desk.get("/v1/state")["queue"] == before
+
+
+@pytest.mark.parametrize("code", ["'; DROP TABLE record; --", "<img src=x onerror=alert(1)>", "%2e%2e%2fetc"])
+def test_an_odd_code_from_a_conveyor_is_an_item_like_any_other(desk: Client, photo_of: PhotoOf, code: str) -> None:
+    headers, body = form(('name="item_id"', code.encode()), ('name="logo"; filename="x.jpg"', photo_of(20)))
+    answer = desk.ask("POST", "/scans", body, headers)
+    assert (answer.status, answer.json["item_id"]) == (201, code), answer.body
+    assert desk.get(f"/v1/records/{answer.json['record_id']}")["item_id"] == code
 
 
 @pytest.mark.parametrize(
