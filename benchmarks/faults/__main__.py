@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--only", default="", metavar="CASE", help="one act, or one case as a failure names it")
         command.add_argument("--kills", type=int, metavar="N", help="random kills, in all")
         command.add_argument(
+            "--part", type=_part, default=(1, 1), metavar="I/N", help="every Nth case, from the Ith on"
+        )
+        command.add_argument(
             "--workers", type=int, default=2 * core_count(), metavar="N", help="cases at once (default: %(default)s)"
         )
         command.set_defaults(command=_run, fault=name)
@@ -59,6 +62,13 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("results", type=Path, metavar="FILE")
     report.set_defaults(command=_report)
     return top
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, got {text!r}")
+    return int(number), int(parts)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -78,6 +88,7 @@ def _run_in(work: Path, options: argparse.Namespace) -> int:
         only=options.only,
         kills=options.kills,
         workers=options.workers,
+        part=options.part,
     )
     device = fingerprint(datetime.now(UTC), _PACKAGES)
     command = shlex.join(["python", "-m", "benchmarks.faults", *sys.argv[1:]])

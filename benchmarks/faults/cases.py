@@ -32,6 +32,7 @@ class Settings:
         only: name of the one case to run, or of the act whose cases to run; empty for all.
         kills: random ones, in all; None for the usual number.
         workers: cases beside each other.
+        part: which of how many parts of the cases to run; (1, 1): all.
     """
 
     work: Path
@@ -41,11 +42,13 @@ class Settings:
     only: str = ""
     kills: int | None = None
     workers: int = 2
+    part: tuple[int, int] = (1, 1)
     progress: StepProgress = field(default_factory=StepProgress)
 
     def chosen(self, names: Sequence[str], quick_most: int) -> list[str]:
-        """Return the cases to run: all, ``quick_most`` spread over them, or the one that was asked for."""
-        names = [name for name in names if self.includes(name)]
+        """Return the cases to run: those that were asked for; of them a part, or ``quick_most`` spread over them."""
+        number, parts = self.part
+        names = [name for name in names if self.includes(name)][number - 1 :: parts]
         if self.quick and len(names) > quick_most:
             step = (len(names) - 1) / (quick_most - 1)
             return [names[round(number * step)] for number in range(quick_most)]
