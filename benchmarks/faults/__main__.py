@@ -19,6 +19,7 @@ from benchmarks.faults.disk_model import RULES
 from benchmarks.faults.results import Line, NotPermitted, Outcome, exit_code, read_lines, table, write_line
 from benchmarks.fingerprint import fingerprint
 from runtime.contracts.command import run_command
+from runtime.cores import core_count
 
 FAULTS: Mapping[str, str] = {
     "kills": "benchmarks.faults.kills",
@@ -49,16 +50,29 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--work", type=Path, metavar="DIR", help="folder to make on the disk to use")
         command.add_argument("--seed", type=int, default=7, help="of all that is drawn (default: %(default)s)")
         command.add_argument("--rule", choices=RULES, default="strict", help="what a power cut leaves (%(default)s)")
-        command.add_argument("--only", default="", metavar="CASE", help="run one case again, as a failure names it")
+        command.add_argument("--only", default="", metavar="CASE", help="one act, or one case as a failure names it")
         command.add_argument("--kills", type=int, metavar="N", help="random kills, in all")
         command.add_argument("--decodes", type=int, metavar="N", help="photos to hand to the decoder, at least")
         command.add_argument("--first", type=int, default=0, metavar="N", help="number of the first photo")
         command.add_argument("--photos", type=Path, metavar="DIR", help="real photos to begin with, beside those made")
+        command.add_argument(
+            "--part", type=_part, default=(1, 1), metavar="I/N", help="every Nth case, from the Ith on"
+        )
+        command.add_argument(
+            "--workers", type=int, default=2 * core_count(), metavar="N", help="cases at once (default: %(default)s)"
+        )
         command.set_defaults(command=_run, fault=name)
     report = commands.add_parser("report", help="print results as a table")
     report.add_argument("results", type=Path, metavar="FILE")
     report.set_defaults(command=_report)
     return top
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, got {text!r}")
+    return int(number), int(parts)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -80,6 +94,8 @@ def _run_in(work: Path, options: argparse.Namespace) -> int:
         decodes=options.decodes,
         first=options.first,
         photos=options.photos,
+        workers=options.workers,
+        part=options.part,
     )
     device = fingerprint(datetime.now(UTC), _PACKAGES)
     command = shlex.join(["python", "-m", "benchmarks.faults", *sys.argv[1:]])

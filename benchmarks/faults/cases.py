@@ -1,4 +1,4 @@
-"""Runs the cases of a fault beside each other, as many as there are cores, and collects what broke. Knows no fault."""
+"""Runs the cases of a fault beside each other, and collects what broke. Knows no fault."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from benchmarks.faults.disk_model import Rule
 from benchmarks.faults.results import Failure, NotPermitted, Outcome
 from runtime.contracts.command import StepProgress
 from runtime.contracts.errors import TouchstoneError
-from runtime.cores import core_count
 
 
 class Broken(TouchstoneError):
@@ -30,11 +29,13 @@ class Settings:
         quick: sizes that fit a CI of a few minutes.
         seed: of everything that is drawn.
         rule: what a power cut leaves.
-        only: name of the one case to run; empty for all.
+        only: name of the one case to run, or of the act whose cases to run; empty for all.
         kills: random ones, in all; None for the usual number.
         decodes: photos to decode, at least; None for the usual number.
         first: number of the first photo.
         photos: folder of real photos; None for none.
+        workers: cases beside each other.
+        part: which of how many parts of the cases to run; (1, 1): all.
     """
 
     work: Path
@@ -46,16 +47,22 @@ class Settings:
     decodes: int | None = None
     first: int = 0
     photos: Path | None = None
+    workers: int = 2
+    part: tuple[int, int] = (1, 1)
     progress: StepProgress = field(default_factory=StepProgress)
 
     def chosen(self, names: Sequence[str], quick_most: int) -> list[str]:
-        """Return the cases to run: all, ``quick_most`` spread over them, or the one that was asked for."""
-        if self.only:
-            return [name for name in names if name == self.only]
+        """Return the cases to run: those that were asked for; of them a part, or ``quick_most`` spread over them."""
+        number, parts = self.part
+        names = [name for name in names if self.includes(name)][number - 1 :: parts]
         if self.quick and len(names) > quick_most:
             step = (len(names) - 1) / (quick_most - 1)
             return [names[round(number * step)] for number in range(quick_most)]
-        return list(names)
+        return names
+
+    def includes(self, case: str) -> bool:
+        """Tell whether a case, or any of an act's, was asked for."""
+        return not self.only or f"{case}:".startswith(f"{self.only}:") or self.only.startswith(f"{case}:")
 
     def random(self, what: str) -> random.Random:
         """Return a source of its own for ``what``, the same for the same seed."""
@@ -65,13 +72,13 @@ class Settings:
 def run_cases(
     what: str, cases: Mapping[str, Callable[[], object]], settings: Settings, workers: int | None = None
 ) -> tuple[Failure, ...]:
-    """Run every case to its end and return those that broke.
+    """Run every case to its end and return those that broke; as many beside each other as the user said, or as given.
 
     Raises:
         NotPermitted: this machine does not allow them.
     """
     failures = []
-    with ThreadPoolExecutor(workers or core_count()) as pool:
+    with ThreadPoolExecutor(workers or settings.workers) as pool:
         running = {name: pool.submit(case) for name, case in cases.items()}
         try:
             for number, (name, future) in enumerate(running.items(), 1):

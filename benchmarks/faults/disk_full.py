@@ -36,9 +36,9 @@ def run(settings: Settings) -> Iterator[Outcome]:
     with Programs(settings.work / "logs") as programs:
         world = World(settings.work / "disk-full", programs)
         total = _count(world)
-        yield _injected("one", total, world, settings)
-        yield _injected("from", total, world, settings)
-        for kind in ("tmpfs", "ext4"):
+        for mode in filter(settings.includes, ("one", "from")):
+            yield _injected(mode, total, world, settings)
+        for kind in filter(settings.includes, ("tmpfs", "ext4")):
             yield _real(kind, world, settings)
 
 

@@ -1,5 +1,5 @@
-"""SIGKILL: between any two system calls that change something while a case is recorded, sent and acked, and while a
-release is swapped in; then at random moments of a busy daemon. The disk keeps what was written.
+"""SIGKILL: between any two system calls that change something while a case is recorded, sent and acked, while a release
+is swapped in, and while one is taken back; and at random moments of a busy daemon. The disk keeps what was written.
 """
 
 from __future__ import annotations
@@ -19,58 +19,68 @@ from benchmarks.faults.supervised import KILL, LET_GO
 from benchmarks.faults.tiny_model import Mood
 from benchmarks.faults.world import World
 from benchmarks.programs import Programs
-from runtime.cores import core_count
 
 QUICK_POINTS, QUICK_KILLS, KILLS = 10, 20, 1000
-_LONGEST_S = 600.0
+WATCH_SCANS, SCANS_TO_REVERT = 10, 6
+"""Of a watch window, and by how many items that it does not confirm the release is known to be worse."""
+LESS_SURE = 6.5
+"""Added to the logits: items that were confirmed are so no more."""
+_LONGEST_S = 1400.0
 _PUBLISH_EVERY_S = 25.0
 
 
 def run(settings: Settings) -> Iterator[Outcome]:
-    """Do all three."""
+    """Do all four."""
     with Programs(settings.work / "logs") as programs:
         world = World(settings.work / "kills", programs)
-        yield _systematic("case", world, settings, _case)
-        world.publish()
-        yield _systematic("swap", world, settings, _swap)
-        yield _random(world, settings)
+        if settings.includes("case"):
+            yield _systematic("case", world, settings)
+        if settings.includes("swap"):
+            world.publish()
+            yield _systematic("swap", world, settings)
+        if settings.includes("random"):
+            yield _random(world, settings)
+        if settings.includes("revert"):
+            _give_a_past(world)
+            yield _systematic("revert", world, settings)
 
 
 class _Points:
     """The points of one act at which a station is killed, each on a copy of its own."""
 
-    def __init__(self, act: str, world: World, prepare: Callable[[World, str], tuple[Station, bool]]) -> None:
+    def __init__(self, act: str, world: World) -> None:
         self._act = act
         self._world = world
-        self._prepare = prepare
+        self._release = world.releases - 1 if act == "revert" else world.releases
         self.records: dict[str, list[Kept]] = {}
 
     def count(self) -> int:
         """Return how many points there are, undisturbed."""
-        station, _ = self._prepare(self._world, f"{self._act}-0")
+        station = self._prepare(0)
         steps = station.supervised("--once", decide=lambda number, operation: LET_GO)
         if steps.wait(ONCE_S) != 0:
             raise Broken(f"the agent fails where nobody harms it: {station.log.read_text()[-500:]}")
         station.check(drained=True)
+        if station.release() != self._release:
+            raise Broken(f"runs release {station.release()} where nobody harms it, not {self._release}")
         station.remove()
         return steps.seen
 
     def kill_at(self, point: int) -> bool:
         """Kill one before its operation number ``point``, restart it, and check; return whether it came so far."""
-        name = f"{self._act}-{point}"
-        station, gives_later = self._prepare(self._world, name)
+        station = self._prepare(point)
         killed = station.supervised("--once", decide=_killer(point))
         code = killed.wait(ONCE_S)
         if code not in (0, -9):
             raise Broken(f"exit code {code} instead of a death: {station.log.read_text()[-500:]}")
         shown = decisions(station.log.read_text())
-        if gives_later:
-            station.give(name, "case", point)
+        if self._act == "swap":
+            station.give(f"swap-{point}", "case", point)
         said = station.run_once()
         stand = station.check(drained=True)
         found = broken_words(shown, decisions(said), stand.records)
-        if station.release() != self._world.releases:
-            found.append(f"runs release {station.release()}, not {self._world.releases}")
+        if station.release() != self._release:
+            found.append(f"runs release {station.release()}, not {self._release}")
         found += [f"{entry.name}: left in bundles" for entry in station.home.bundles.glob(".*")]
         if found:
             raise Broken("; ".join(found))
@@ -78,26 +88,39 @@ class _Points:
         station.remove()
         return code == -9
 
+    def _prepare(self, point: int) -> Station:
+        name = f"{self._act}-{point}"
+        station = self._world.copy(name)
+        if self._act == "case":
+            station.give(name, "case", point)
+        elif self._act == "revert":
+            station.give(name, "confident", point)
+        return station
+
 
 def _killer(point: int) -> Callable[[int, Operation], int]:
     return lambda number, operation: KILL if number == point else LET_GO
 
 
-def _case(world: World, name: str) -> tuple[Station, bool]:
-    station = world.copy(name)
-    station.give(name, "case", int(name.rpartition("-")[2]))
-    return station, False
+def _give_a_past(world: World) -> None:
+    """Let the station confirm items, take a release that confirms none, and stop one scan before it is taken back."""
+    station = world.station
+    station.configure(watch_scans=WATCH_SCANS)
+    station.run_once()  # with the newest release
+    for number in range(WATCH_SCANS):
+        station.give(f"before {number}", "confident", 5000 + number)
+    station.run_once()  # which thereby passes its own window
+    world.publish(bias=LESS_SURE)
+    for number in range(SCANS_TO_REVERT - 1):
+        station.give(f"watched {number}", "confident", 6000 + number)
+    station.run_once()
+    if station.release() != world.releases:
+        raise Broken(f"runs release {station.release()}, not the one to take back: {station.log.read_text()[-500:]}")
 
 
-def _swap(world: World, name: str) -> tuple[Station, bool]:
-    return world.copy(name), True
-
-
-def _systematic(
-    act: str, world: World, settings: Settings, prepare: Callable[[World, str], tuple[Station, bool]]
-) -> Outcome:
+def _systematic(act: str, world: World, settings: Settings) -> Outcome:
     timed = Timed("kills", f"SIGKILL before every change of the act '{act}'")
-    points = _Points(act, world, prepare)
+    points = _Points(act, world)
     total = points.count()
     names = settings.chosen([f"{act}:{point}" for point in range(1, total + 1)], QUICK_POINTS)
     reached: dict[str, bool] = {}
@@ -107,7 +130,8 @@ def _systematic(
 
     failures = list(run_cases(f"kills, {act}", {name: partial(case, name) for name in names}, settings))
     point = total
-    while not settings.only and not settings.quick and reached.get(f"{act}:{point}"):  # threads may take more this time
+    takes_all = ":" not in settings.only and not settings.quick and settings.part == (1, 1)
+    while takes_all and reached.get(f"{act}:{point}"):  # threads may take more this time
         point += 1
         failures += run_cases(f"kills, {act}", {f"{act}:{point}": partial(case, f"{act}:{point}")}, settings)
     failures += _server_failures(world, points.records)
@@ -126,13 +150,12 @@ def _server_failures(world: World, records: dict[str, list[Kept]]) -> list[Failu
 
 def _random(world: World, settings: Settings) -> Outcome:
     timed = Timed("kills", "SIGKILL at random moments of a busy daemon, while releases are published")
-    if settings.only and not settings.only.startswith("random"):
-        return timed.outcome(0, ())
-    workers = core_count()
+    workers = settings.workers
     wanted = settings.kills or (QUICK_KILLS if settings.quick else KILLS)
     deadline_s = time.monotonic() + _LONGEST_S
     stations = [world.enrol(f"random-{number}") for number in range(workers)]
-    busy = [_Busy(station, settings, wanted // workers, deadline_s) for station in stations]
+    shares = [wanted // workers + (number < wanted % workers) for number in range(workers)]
+    busy = [_Busy(station, settings, share, deadline_s) for station, share in zip(stations, shares, strict=True)]
     with ThreadPoolExecutor(1) as pool:
         names = {one.name: one.play for one in busy}
         playing = pool.submit(run_cases, "kills, random", names, settings)

@@ -33,9 +33,11 @@ def run(settings: Settings) -> Iterator[Outcome]:
     """Cut the power while items are scanned, sent and acked, and while a release is swapped in."""
     with Programs(settings.work / "logs") as programs:
         world = World(settings.work / "power-cut", programs)
-        yield _cut("items", world, settings)
-        world.publish()
-        yield _cut("swap", world, settings)
+        if settings.includes("items"):
+            yield _cut("items", world, settings)
+        if settings.includes("swap"):
+            world.publish()
+            yield _cut("swap", world, settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
