@@ -147,8 +147,7 @@ def _checked(file: str, name: str, kind: str, value: object) -> Any:
         return value
     if "str" in kind and isinstance(value, str) and (value or name in _HOURS):
         return value
-    expected = {"float": "a number above 0", "int": "a whole number, 0 or more", "str": "a text"}.get(
-        kind, "a text that is not empty"
-    )
+    text = "a text" if name in _HOURS else "a text that is not empty"
+    expected = {"float": "a number above 0", "int": "a whole number, 0 or more"}.get(kind, text)
     got = "something else" if name in _SECRET else repr(value)
     raise StationFault(f"{file}: {name}: expected {expected}, got {got}")
