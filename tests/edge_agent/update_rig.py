@@ -16,6 +16,7 @@ from edge_agent.home import Home
 from edge_agent.identity import require_identity
 from edge_agent.model_slot import ModelSlot
 from edge_agent.outbox import Outbox
+from edge_agent.photo_stamp import stamped
 from edge_agent.release_book import ReleaseBook
 from edge_agent.release_source import ReleaseSource
 from edge_agent.signed_releases import SignedReleases
@@ -73,9 +74,10 @@ class Rig:
         return None if self.slot.current is None else self.slot.current.release.release
 
     def scan(self, photo: bytes) -> Record:
-        """Scan an item of which both views are ``photo``."""
+        """Scan an item of which both views look like ``photo``, in bytes that no other item or view has."""
         self.scanned += 1
-        photos = {"logo": (photo,), "stitching": (photo,)}
+        views = ("logo", "stitching")
+        photos = {view: (stamped(photo, 2 * self.scanned + number),) for number, view in enumerate(views)}
         request = ScanRequest(item_id=f"item {self.scanned}", photos=photos, listing=None)
         return self.station.scan(request, self.slot.require).record
 
