@@ -172,7 +172,7 @@ def test_text_from_stations_is_never_markup(page, station, people, png) -> None:
 
 STATES = {
     "running": ("running, wants a look", "this clock is 3 days behind the server's; set it"),
-    "waits": ("a new release waits for its hour", "release 3 waits until 2026-11-28 22:00 (update_hours 22-06)"),
+    "waits": ("a new release waits for its hour", "release 3 waits until 2026-11-28 22:00 (update_hours 22:00-06:00)"),
     "shadow": ("compares a new release", "release 3: 12 of 50 scans in the shadow"),
     "watch": ("watches a new release", "release 3: on watch, 7 of 50 scans"),
     "refused": ("refused a release", "release 3: it is 2.1 times slower than the running one"),
