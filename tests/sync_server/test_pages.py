@@ -155,6 +155,7 @@ def test_a_settled_case_comes_back_with_the_words_of_the_person_who_disagrees(pa
     assert "<b>much</b> lighter\nthan that of the last one" in text
     assert "This case was settled before" in text
     assert "You said genuine before. Look again" in text
+    assert page.locator("button[aria-pressed=true]").count() == 0
     assert "43.8 %" not in text
     page.keyboard.press("g")
     page.wait_for_url(f"**saved={record.record_id}")
