@@ -308,7 +308,7 @@ def test_a_swap_waits_for_its_hours_and_status_says_until_when(station: Station)
     station.clock = lambda: noon
     station.offer(station.put(0.1), 2)
     assert station.running() == 1
-    assert station.slot.update_state().detail == "release 2 waits until 2026-11-23 22:00 (update_hours 22-06)"
+    assert station.slot.update_state().detail == "release 2 waits until 2026-11-23 22:00 (update_hours 22:00-06:00)"
     station.restart()
     station.slot.advance()
     assert (station.running(), station.state()) == (1, ("waits", 2))

@@ -74,9 +74,10 @@ class Rig:
         return None if self.slot.current is None else self.slot.current.release.release
 
     def scan(self, photo: bytes) -> Record:
-        """Scan an item of which both views look like ``photo``."""
+        """Scan an item of which both views look like ``photo``, in bytes that no other item or view has."""
         self.scanned += 1
-        photos = {view: (stamped(photo, 2 * self.scanned + n),) for n, view in enumerate(("logo", "stitching"))}
+        views = ("logo", "stitching")
+        photos = {view: (stamped(photo, 2 * self.scanned + number),) for number, view in enumerate(views)}
         request = ScanRequest(item_id=f"item {self.scanned}", photos=photos, listing=None)
         return self.station.scan(request, self.slot.require).record
 

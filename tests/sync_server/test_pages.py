@@ -155,6 +155,7 @@ def test_a_settled_case_comes_back_with_the_words_of_the_person_who_disagrees(pa
     assert "<b>much</b> lighter\nthan that of the last one" in text
     assert "This case was settled before" in text
     assert "You said genuine before. Look again" in text
+    assert page.locator("button[aria-pressed=true]").count() == 0
     assert "43.8 %" not in text
     page.keyboard.press("g")
     page.wait_for_url(f"**saved={record.record_id}")
@@ -172,7 +173,7 @@ def test_text_from_stations_is_never_markup(page, station, people, png) -> None:
 
 STATES = {
     "running": ("running, wants a look", "this clock is 3 days behind the server's; set it"),
-    "waits": ("a new release waits for its hour", "release 3 waits until 2026-11-28 22:00 (update_hours 22-06)"),
+    "waits": ("a new release waits for its hour", "release 3 waits until 2026-11-28 22:00 (update_hours 22:00-06:00)"),
     "shadow": ("compares a new release", "release 3: 12 of 50 scans in the shadow"),
     "watch": ("watches a new release", "release 3: on watch, 7 of 50 scans"),
     "refused": ("refused a release", "release 3: it is 2.1 times slower than the running one"),

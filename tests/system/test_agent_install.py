@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.cli import COMMANDS
+
 REPOSITORY = Path(__file__).parents[2]
 UNWANTED = ("torch", "pandas", "mlflow", "fastapi", "sklearn", "matplotlib", "onnx", "sqlalchemy", "scipy")
 OF_THE_INSTALLER = ("pip", "setuptools", "wheel")
@@ -46,11 +48,11 @@ def test_a_station_installs_only_what_it_runs(tmp_path: Path, capsys: pytest.Cap
 
     told = run(tmp_path / "venv" / "bin" / "touchstone-agent", "--help", cwd=tmp_path).stdout
     assert "usage: touchstone-agent" in told
-    for command in ("enrol", "scan", "run", "status"):
+    for command in COMMANDS:
         assert command in told
         run(tmp_path / "venv" / "bin" / "touchstone-agent", command, "--help", cwd=tmp_path)
-    # what --help does not load: the engine, the updater, the link to the server
-    run(python, "-c", "import edge_agent.agent, runtime.backends.onnxruntime", cwd=tmp_path)
+    # what --help does not load: the engine, the updater, the link to the server, the operator's page
+    run(python, "-c", "import edge_agent.agent, edge_agent.desk.serving, runtime.backends.onnxruntime", cwd=tmp_path)
 
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     sizes = size_mb(tmp_path / "venv" / "lib" / version / "site-packages")

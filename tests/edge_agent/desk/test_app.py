@@ -49,8 +49,6 @@ def test_a_desk_that_is_off_listens_nowhere(home_with_model: Home) -> None:
 
 
 def test_the_page_and_its_files_are_there_and_may_be_kept_but_are_asked_for_again(desk: Client) -> None:
-    if not STATIC.is_dir():
-        pytest.skip(f"the page is not here yet: {STATIC}")
     page = desk.ask("GET", "/")
     assert page.headers["content-type"].startswith("text/html")
     assert page.headers["cache-control"] == "no-cache"
