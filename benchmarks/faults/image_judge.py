@@ -224,9 +224,14 @@ def _runs_out(photo: Photo) -> bool:
     parts = take_apart(photo.data)
     last = next((number for number, part in enumerate(parts) if part.kind in (b"VP8 ", b"VP8L", b"ANMF")), 0)
     *before, picture = parts[: last + 1]
-    follows = [Part(picture.kind, picture.body + bytes([what]) * 50_000, length=len(picture.body)) for what in (0, 255)]
-    one, other = (_plain(put_together([*before, end], "webp"), _UNTURNED) for end in follows)
-    return one is not None and other is not None and not np.array_equal(one, other)
+
+    def followed_by(what: int) -> Pixels | None:
+        padded = Part(picture.kind, picture.body + bytes([what]) * (len(picture.body) % 2), length=len(picture.body))
+        filled = Part(bytes([what]) * 4, bytes([what]) * 50_000)
+        return _plain(put_together([*before, padded, filled], "webp"), _UNTURNED)
+
+    one, other = followed_by(0), followed_by(255)
+    return one is not other if one is None or other is None else not np.array_equal(one, other)
 
 
 def _peak_mb() -> float:
