@@ -71,6 +71,8 @@ def test_every_operation_answers_as_it_is_described(
 ) -> None:
     with running(home_with_model, camera=str(film(tmp_path / "camera.avi", 5.0))) as (desk, _):
         first = desk.begin("bag")
+        assert desk.ask("PUT", f"/v1/sessions/{first}/photos/stitching?camera=1").json["kept"] is False
+        assert desk.ask("GET", f"/v1/sessions/{first}/photos/stitching/refused").status == 200
         desk.put(first, "logo", photo_of(140, size=(40, 50)))
         desk.put(first, "logo", photo_of(140), keep=1)
         desk.put(first, "stitching", photo_of(140))

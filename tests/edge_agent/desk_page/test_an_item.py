@@ -15,6 +15,12 @@ from tests.edge_agent.desk_page.hands import scan, shoot, shoot_all, shutter, ve
 BLURRED = {"code": "blurred", "text": "the photo is blurred", "value": 41.2, "limit": 80.0}
 GLARE = {"code": "glare", "text": "there is glare", "value": 0.2, "limit": 0.05}
 
+HASH_OF = """async (url) => {
+  const data = await (await fetch(url)).arrayBuffer();
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}"""
+
 
 @pytest.fixture
 def page(context_of: Callable[..., BrowserContext]) -> Page:
@@ -93,6 +99,25 @@ def test_a_bad_photo_says_why_is_shot_again_and_is_used_anyway(page, fake: FakeD
     (session,) = fake.sessions.values()
     assert [one["code"] for one in session["views"][0]["problems"]] == ["blurred", "glare"]
     assert session["views"][0]["sha256"] in fake.photos
+
+
+@pytest.mark.parametrize("source", ["station", "browser"])
+def test_the_photo_used_anyway_is_the_one_that_was_refused(page, fake: FakeDesk, source: str) -> None:
+    fake.state["camera"]["source"] = source
+    page.reload()
+    fake.problems_next = [[BLURRED]]
+    scan(page, "SAME-1")
+    shoot(page, "Logo")
+    shown = page.locator("img.taken").get_attribute("src") or ""
+    (refused,) = fake.taken
+    if source == "station":  # a browser's own photo may be shown, and not fetched
+        assert page.evaluate(HASH_OF, shown) == refused
+    fake.lose_answers = {"PUT"}  # the station has kept it, and the page must ask again
+    page.keyboard.press("u")
+    expect(view_button(page, "Logo")).to_contain_text("kept, with a note", timeout=20_000)
+    (session,) = fake.sessions.values()
+    assert session["views"][0]["sha256"] == refused
+    assert fake.taken == [refused] * 3
 
 
 def test_r_takes_the_last_photo_again_and_esc_keeps_the_earlier_one(page, fake: FakeDesk) -> None:
