@@ -40,7 +40,10 @@ async def scan(request: Request) -> Response:
         started_ns = time.monotonic_ns()
         scanned = await desk.blocking(desk.parts.station.scan, asked, desk.parts.slot.require)
     desk.decided(scanned, started_ns)
-    return say(views.verdict(scanned.record, again=scanned.again), 200 if scanned.again else 201)
+    if not scanned.again:
+        return say(views.verdict(scanned.record), 201)
+    became = await desk.blocking(desk.parts.outbox.listed, scanned.record.record_id)
+    return say(views.verdict(scanned.record, again=True, became=became))
 
 
 async def _form(request: Request) -> list[tuple[str, str | bytes]]:

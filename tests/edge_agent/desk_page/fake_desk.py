@@ -198,7 +198,7 @@ def summary(record: Json) -> Json:
 
 
 def verdict_of(record: Json) -> Json:
-    return {name: value for name, value in record.items() if name not in ("seq", "state", "answer")}
+    return {name: value for name, value in record.items() if name not in ("seq", "state")}
 
 
 class Guard:
@@ -341,7 +341,8 @@ def build(desk: FakeDesk) -> Starlette:
         return Response(picture(request.path_params["view"], "LG-000002"), media_type="image/jpeg")
 
     async def inbox(_: Request) -> Response:
-        waiting = [one for one in desk.records if one["verdict"] != "authentic" and one["answer"] is None]
+        waiting = [one for one in desk.records if one["verdict"] != "authentic" or one["audited"]]
+        waiting = [one for one in waiting if one["answer"] is None]
         holds = [one for one in desk.records if one["audited"] and one["verdict"] == "authentic" and not one["answer"]]
         lists = {"waiting": [summary(one) for one in waiting], "holds": [summary(one) for one in holds]}
         return JSONResponse({"answers": desk.answers, **lists, "read_up_to": desk.read_up_to})

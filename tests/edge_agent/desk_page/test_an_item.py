@@ -256,6 +256,20 @@ def test_an_operator_disagrees(page, fake: FakeDesk) -> None:
     assert page.locator("dialog").count() == 0
 
 
+def test_an_answer_that_came_since_the_verdict_is_shown(page, fake: FakeDesk) -> None:
+    fake.verdicts_next = [{"verdict": "suspect"}]
+    scan(page, "LATER-1")
+    shoot_all(page)
+    verdict(page)
+    expect(page.locator(".hero-do")).to_contain_text("Put it on the hold shelf until an expert has answered.")
+    page.wait_for_timeout(800)
+    page.keyboard.press("n")
+    fake.records[0]["answer"] = "counterfeit"
+    page.get_by_role("link", name="LATER-1").click()
+    expect(page.locator(".hero-do")).to_contain_text("It must not go on: keep it back.")
+    expect(page.locator(".why .pill")).to_have_text("An expert said: Counterfeit")
+
+
 def test_an_item_left_alone_is_resumed_with_its_photos(page, fake: FakeDesk) -> None:
     scan(page, "LEFT-1")
     shoot(page, "Logo")
