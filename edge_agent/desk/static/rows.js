@@ -14,7 +14,8 @@ export function verdictPill(words, verdict) {
 
 /** What the experts said; `whole`: as a sentence, where it stands alone. */
 export function answerPill(words, outcome, { whole = false } = {}) {
-  const [tone, sign, key] = outcome === "genuine" ? ["good", "check", "answer.genuine"] : ["bad", "stop", "answer.counterfeit"];
+  const genuine = ["good", "check", "answer.genuine"];
+  const [tone, sign, key] = outcome === "genuine" ? genuine : ["bad", "stop", "answer.counterfeit"];
   return pill(tone, sign, whole ? words.t("answer.said", { answer: words.t(key) }) : words.t(key));
 }
 
