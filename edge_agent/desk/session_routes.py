@@ -14,7 +14,7 @@ from edge_agent.desk.bodies import number, read_body, read_json
 from edge_agent.desk.record_routes import shown_record
 from edge_agent.desk.services import desk_of, say
 from edge_agent.metrics import PHOTOS_REFUSED
-from runtime.contracts.sync import MAX_PHOTO_BYTES
+from runtime.contracts.records import MAX_PHOTO_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

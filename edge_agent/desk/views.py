@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from edge_agent.capture import UNNAMED_VIEW
 from edge_agent.desk.session_table import Begun
 from edge_agent.desk.sessions import Taken
 from edge_agent.outbox_views import Listed
@@ -16,9 +17,6 @@ from runtime.contracts.bundle import ANY_VIEW
 from runtime.contracts.codec import encode
 from runtime.contracts.records import SHOWN, ModelRef, Record
 from runtime.contracts.sync import Answer
-
-UNNAMED_VIEW = "photo"
-"""What the one view of a model is called that looks at any."""
 
 Json = dict[str, Any]
 

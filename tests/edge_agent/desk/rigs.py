@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from edge_agent.desk.ask import Item, SocketFile, as_form
+from edge_agent.desk.ask import Item, as_form
+from edge_agent.desk.ask_http import SocketFile
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
 from runtime.contracts.records import ItemId, RecordId
