@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +19,18 @@ from pathlib import Path
 from edge_agent.disk import disk_errors
 from edge_agent.home import Home
 from edge_agent.station import MAX_PHOTOS, ScanRequest
+from runtime.contracts.bundle import ANY_VIEW
 from runtime.contracts.codec import decode, parse_json
 from runtime.contracts.durable import sync_folder, write_durably
 from runtime.contracts.errors import TouchstoneError, Unsupported, Untrusted
-from runtime.contracts.sync import MAX_PHOTO_BYTES
+from runtime.contracts.records import MAX_PHOTO_BYTES
 
 ITEM_FILE = "item.json"
 REASON_FILE = "reason.txt"
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 COMING = ".part"
+UNNAMED_VIEW = "photo"
+"""What a view is called that nobody named; the one view of a model that looks at any, too."""
 _DONE = ".done-"
 _NUMBERED = re.compile(r"(?P<view>.+?)(?:~(?P<number>[1-9][0-9]?))?")
 _MAX_ITEM_FILE_BYTES = 256 * 1024
@@ -184,6 +187,12 @@ def _open_folder(folder: Path) -> ItemFolder:
 def view_of(path: Path) -> tuple[str, int]:
     """Return a photo's view and its number within it, by its file name."""
     return view_and_number(path.stem)
+
+
+def view_of_stem(stem: str, views: Sequence[str]) -> str:
+    """Return the view of a photo file by its name without suffix; a model that looks at any view takes any name."""
+    fits = stem in views or (ANY_VIEW in views and not stem.startswith("."))
+    return stem if fits else UNNAMED_VIEW
 
 
 def view_and_number(name: str) -> tuple[str, int]:

@@ -16,8 +16,7 @@ from edge_agent.journal import note
 from edge_agent.outbox import Outbox
 from runtime.contracts.durable import ContentFolder, sha256_hex, write_durably
 from runtime.contracts.errors import Unsupported
-from runtime.contracts.records import check_name
-from runtime.contracts.sync import MAX_PHOTO_BYTES
+from runtime.contracts.records import MAX_PHOTO_BYTES, check_name
 from runtime.photo import Photo, read_photo
 
 if TYPE_CHECKING:

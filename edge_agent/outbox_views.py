@@ -118,11 +118,9 @@ class OutboxViews(OutboxFile):
             waiting_cases=sum(n for state, case, n in rows if case and state != "acked"),
         )
 
-    def is_objected(self, record_id: RecordId) -> bool:
-        """Tell whether a person here has disagreed with a record's verdict."""
-        asked = "SELECT 1 FROM record JOIN objection ON record_seq = seq WHERE record_id = ?"
-        with self.reading() as db:
-            return db.execute(asked, (record_id,)).fetchone() is not None
+    def listed(self, record_id: RecordId) -> Listed | None:
+        """Return the record with this id and what became of it, if there is one."""
+        return next(iter(self._listed("", "WHERE record.record_id = ?", [record_id])), None)
 
     def oldest_waiting(self) -> Record | None:
         """Return the record that has waited longest for the server."""

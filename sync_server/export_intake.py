@@ -15,8 +15,8 @@ from runtime.contracts.codec import decode, parse_json
 from runtime.contracts.durable import check_hash, sha256_hex
 from runtime.contracts.errors import Unsupported, Untrusted
 from runtime.contracts.export import LISTING_FILE, MAX_LISTING_BYTES, OBJECTIONS, PHOTOS, RECORDS, Export
-from runtime.contracts.records import Record, StationId
-from runtime.contracts.sync import MAX_PHOTO_BYTES, MAX_RECORD_BYTES, Objection
+from runtime.contracts.records import MAX_PHOTO_BYTES, Record, StationId
+from runtime.contracts.sync import MAX_RECORD_BYTES, Objection
 from sync_server.api.callers import Services
 from sync_server.auth import check_export
 from sync_server.intake import check_record, find_photo, keep_photo, take_record

@@ -19,8 +19,7 @@ from typing import BinaryIO
 
 from runtime.contracts.durable import check_hash, make_folder, sync_folder
 from runtime.contracts.errors import TryLater, Unsupported, Untrusted
-from runtime.contracts.records import StationId, check_name
-from runtime.contracts.sync import MAX_PHOTO_BYTES
+from runtime.contracts.records import MAX_PHOTO_BYTES, StationId, check_name
 from sync_server.blobs import CHUNK_BYTES, Blobs, disk_errors
 from sync_server.intake import Photo, sniff
 from sync_server.refusals import UploadSpoilt, WrongOffset

@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from edge_agent.desk import ask
+from edge_agent.desk import ask, ask_http
 from edge_agent.home import Home
 from edge_agent.replay import play, read_dataset, schedule, summary
 from runtime.contracts.command import Progress
@@ -28,15 +28,15 @@ def main(home: Home, arguments: argparse.Namespace) -> int:
     gone = f"{where}: nobody answers; start 'touchstone-agent run', and see that its desk is on"
 
     def connection() -> HTTPConnection:
-        return ask.connection_to(arguments.url) if arguments.url else ask.SocketFile(home.desk_socket)
+        return ask_http.connection_to(arguments.url) if arguments.url else ask_http.SocketFile(home.desk_socket)
 
     def scan(item: ask.Item) -> dict[str, Any]:
-        verdict = ask.scan(connection(), item)
+        verdict = ask.scan(ask_http.by_connection(connection()), item)
         if verdict is None:
             raise StationFault(gone)
         return verdict
 
-    if not ask.is_there(connection()):
+    if not ask_http.is_there(connection()):
         raise StationFault(gone)
     played = play(sources, schedule(count, arguments.rate, arguments.seed), scan, Progress("replay"))
     sys.stdout.write(summary(played))

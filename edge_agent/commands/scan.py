@@ -1,29 +1,22 @@
 """``touchstone-agent scan``: the running daemon scans, as its model is loaded; without one this process does.
 
-Imports nothing of the network, and what scans only where it must: a scan starts fast and needs no server.
+Imports what asking the daemon needs, and the rest only where it must: a scan starts fast and needs no server.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_agent.desk import ask
 from edge_agent.home import Home
-from edge_agent.identity import require_identity
-from edge_agent.outbox import Outbox
-from edge_agent.release_book import NO_MODEL, ReleaseBook
-from runtime.contracts.bundle import ANY_VIEW, MANIFEST_FILE, read_manifest
-from runtime.contracts.codec import canonical_json, decode, parse_json
+from runtime.contracts.codec import canonical_json, decode, encode, parse_json
 from runtime.contracts.errors import StationFault, Unsupported, Untrusted
-from runtime.contracts.records import SHOWN, Record, RecordId
-from runtime.contracts.sync import MAX_PHOTO_BYTES
-
-UNNAMED_VIEW = "photo"
+from runtime.contracts.records import MAX_PHOTO_BYTES, SHOWN, Record, RecordId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,78 +28,53 @@ class ListingFile:
 
 def main(home: Home, arguments: argparse.Namespace) -> int:
     """Scan one item and print its verdict."""
-    require_identity(home)
-    home.create()
-    outbox = Outbox(home.database_file)
-    try:
-        views = _views(home, ReleaseBook(outbox))
-        item = ask.Item(
-            item_id=arguments.item,
-            listing=_read_listing(arguments.listing),
-            photos=_read_photos(arguments.photos, arguments.view, views),
-        )
-        record, again = _scanned_by_daemon(home, outbox, item) or _scanned_here(home, item)
-    finally:
-        outbox.close()
-    sys.stdout.write(canonical_json(record).decode() + "\n" if arguments.json else _shown(record, again))
+    is_served = home.desk_socket.exists()
+    if not is_served:
+        from edge_agent.identity import require_identity
+
+        require_identity(home)
+    item = _read_item(arguments)
+    verdict = ask.scan(ask.by_socket(home.desk_socket), item) if is_served else None
+    if verdict is None:
+        from edge_agent.own_scan import scan_here
+
+        scanned = scan_here(home, item)
+        record, verdict = scanned.record, {**encode(scanned.record), "again": scanned.again}
+    elif arguments.json:
+        record = _record(home, str(verdict.get("record_id")))
+    sys.stdout.write(canonical_json(record).decode() + "\n" if arguments.json else _shown(verdict))
     return 0
 
 
-def _scanned_by_daemon(home: Home, outbox: Outbox, item: ask.Item) -> tuple[Record, bool] | None:
-    if not home.desk_socket.exists():
-        return None
-    verdict = ask.scan(ask.SocketFile(home.desk_socket), item)
-    record = verdict and outbox.find(RecordId(str(verdict.get("record_id"))))
-    return (record, verdict.get("again") is True) if verdict and record else None
+def _record(home: Home, record_id: str) -> Record:
+    """Return the whole record, of which the verdict has a part."""
+    from edge_agent.outbox import Outbox
 
-
-def _scanned_here(home: Home, item: ask.Item) -> tuple[Record, bool]:
-    from edge_agent.agent import build
-    from edge_agent.running_model import RunningModel
-    from edge_agent.station import ScanRequest
-
-    parts = build(home, threading.Event())
-
-    def loaded() -> RunningModel:
-        # The committed bundle id was verified by 'run', its signature too; its bytes are checked against it here.
-        parts.slot.restore(None)
-        return parts.slot.require()
-
+    outbox = Outbox(home.database_file)
     try:
-        photos = {view: tuple(photos) for view, photos in item.photos.items()}
-        scanned = parts.station.scan(ScanRequest(item_id=item.item_id, photos=photos, listing=item.listing), loaded)
+        record = outbox.find(RecordId(record_id))
     finally:
-        parts.outbox.close()
-    return scanned.record, scanned.again
+        outbox.close()
+    if record is None:
+        raise StationFault(f"record {record_id[:80]!a}: the running agent has it, and {home.root} does not; restart it")
+    return record
 
 
-def _views(home: Home, book: ReleaseBook) -> tuple[str, ...]:
-    proved = book.proved()
-    if not proved:
-        raise StationFault(NO_MODEL)
-    try:
-        return read_manifest((home.bundles / proved[0].bundle_id / MANIFEST_FILE).read_bytes()).views
-    except (OSError, Untrusted):  # whoever scans finds the bundle before this one, or says what is wrong
-        return (ANY_VIEW,)
-
-
-def _read_photos(plain: Sequence[str], named: Sequence[str], views: Sequence[str]) -> dict[str, tuple[bytes, ...]]:
-    found: list[tuple[str, str]] = []
-    for path in plain:
-        stem = Path(path).stem
-        fits = stem in views or (ANY_VIEW in views and not stem.startswith("."))
-        found.append((stem if fits else UNNAMED_VIEW, path))
-    for pair in named:
+def _read_item(arguments: argparse.Namespace) -> ask.Item:
+    named: dict[str, list[str]] = {}
+    for pair in arguments.view:
         view, equals, path = pair.partition("=")
         if not equals or not view or not path:
             raise Unsupported(f"--view {pair!r}: expected NAME=PHOTO")
-        found.append((view, path))
-    if not found:
+        named.setdefault(view, []).append(path)
+    if not (arguments.photos or named):
         raise Unsupported("scan: expected at least one photo; give PHOTO or --view NAME=PHOTO")
-    photos: dict[str, tuple[bytes, ...]] = {}
-    for view, path in found:
-        photos[view] = (*photos.get(view, ()), _read(path, MAX_PHOTO_BYTES))
-    return photos
+    return ask.Item(
+        item_id=arguments.item,
+        listing=_read_listing(arguments.listing),
+        by_name=[(Path(path).stem, _read(path, MAX_PHOTO_BYTES)) for path in arguments.photos],
+        photos={view: [_read(path, MAX_PHOTO_BYTES) for path in paths] for view, paths in named.items()},
+    )
 
 
 def _read_listing(path: str | None) -> Mapping[str, float | None] | None:
@@ -130,8 +98,9 @@ def _read(path: str, most: int) -> bytes:
     return data
 
 
-def _shown(record: Record, scanned_before: bool) -> str:
-    again = f"already scanned at {record.scanned_at}: " if scanned_before else ""
-    lines = [f"{again}{record.item_id}: {SHOWN[record.verdict]} ({record.verdict})"]
-    lines += [f"  {reason.text}" for reason in record.reasons]
+def _shown(verdict: Mapping[str, Any]) -> str:
+    """Put a verdict into words, as the desk gives it or as a record has it."""
+    again = f"already scanned at {verdict['scanned_at']}: " if verdict["again"] else ""
+    lines = [f"{again}{verdict['item_id']}: {SHOWN[verdict['verdict']]} ({verdict['verdict']})"]
+    lines += [f"  {reason['text']}" for reason in verdict["reasons"]]
     return "\n".join(lines) + "\n"

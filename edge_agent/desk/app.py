@@ -37,6 +37,7 @@ ROUTES: tuple[BaseRoute, ...] = (
     Route(_SESSION, session_routes.cancel, methods=["DELETE"]),
     Route(_SESSION + "/photos/{view}", session_routes.put_photo, methods=["PUT"]),
     Route(_SESSION + "/photos/{view}", session_routes.drop_photo, methods=["DELETE"]),
+    Route(_SESSION + "/photos/{view}/refused", session_routes.refused_photo),
     Route(_SESSION + "/finish", session_routes.finish, methods=["POST"]),
     Route("/v1/records", record_routes.page),
     Route("/v1/records/{record_id}", record_routes.show),

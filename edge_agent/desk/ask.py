@@ -1,18 +1,18 @@
-"""Asks a running daemon to scan, over its socket file or HTTP. Standard library only, so that ``scan`` starts fast.
+"""Asks a running daemon to scan, over its socket file. Imports what a scan needs and no more, so that ``scan`` starts
+fast: HTTP is written by hand here, as ``http.client`` takes longer to load than a scan takes.
 
-``None`` for an answer means that no daemon is there, and nothing was scanned.
+``None`` for an answer means that no daemon is there, and nothing was scanned. Over the network: ``ask_http``.
 """
 
 from __future__ import annotations
 
-import http.client
-import secrets
+import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from edge_agent.desk.socket_file import short_path
 from runtime.contracts.codec import canonical_json, parse_json
@@ -20,61 +20,63 @@ from runtime.contracts.errors import StationFault, TouchstoneError, TryLater, Un
 from runtime.contracts.records import check_name
 
 ANSWER_WITHIN_S = 120.0
-_MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+BY_FILE_NAME = "*"
+"""The form name of photos whose views the daemon tells by their files' names."""
+
+Post = Callable[[str, bytes], tuple[int, bytes] | None]
+"""Sends a form to ``/scans``, by its content type and its bytes; gives status and body, ``None`` where nobody listens.
+
+Raises:
+    TryLater: whether it has scanned is not known, and scanning again is safe.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One item to scan: its photos by view, its listing features if there are any."""
+    """One item to scan: its photos by view, its listing features if there are any.
+
+    ``by_name``: photos whose views follow from their files' names, without suffix; they come before the others.
+    """
 
     item_id: str
     photos: Mapping[str, Sequence[bytes]]
     listing: Mapping[str, float | None] | None
+    by_name: Sequence[tuple[str, bytes]] = ()
 
 
-class SocketFile(http.client.HTTPConnection):
-    """A connection to the daemon of a home, by the socket file that lies there."""
+def by_socket(file: Path) -> Post:
+    """Return how to reach the daemon of a home, by the socket file that lies there."""
 
-    def __init__(self, file: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_WITHIN_S)
-        self._file = file
+    def post(content_type: str, body: bytes) -> tuple[int, bytes] | None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            link.settimeout(ANSWER_WITHIN_S)
+            try:
+                with short_path(file) as short:
+                    link.connect(short)
+            except OSError:
+                return None
+            head = (
+                "POST /scans HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            with suppress(OSError):  # it may have refused before the end, and say why
+                link.sendall(head.encode() + body)
+            try:
+                with link.makefile("rb") as answer:
+                    return _read_answer(answer.read(MAX_ANSWER_BYTES))
+            except OSError as error:
+                raise no_answer(type(error).__name__) from error
 
-    def connect(self) -> None:
-        """Connect."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        with short_path(self._file) as short:
-            self.sock.connect(short)
-
-
-def connection_to(url: str) -> http.client.HTTPConnection:
-    """Return a connection to a desk by its address.
-
-    Raises:
-        Unsupported: it is no http or https address.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Unsupported(f"--url {url!r}: expected http://HOST:PORT")
-    kind = http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
-    return kind(parts.hostname, port, timeout=ANSWER_WITHIN_S)
+    return post
 
 
-def is_there(connection: http.client.HTTPConnection) -> bool:
-    """Tell whether anybody listens."""
-    try:
-        connection.connect()
-    except OSError:
-        return False
-    connection.close()
-    return True
+def no_answer(why: str) -> TryLater:
+    """Return what to raise when the daemon was there, and gave no whole answer."""
+    return TryLater(f"desk: the running agent gave no answer ({why}); scan the item again")
 
 
-def scan(connection: http.client.HTTPConnection, item: Item) -> dict[str, Any] | None:
+def scan(post: Post, item: Item) -> dict[str, Any] | None:
     """Have one item scanned; return the verdict, or ``None`` where nobody listens.
 
     Raises:
@@ -82,29 +84,18 @@ def scan(connection: http.client.HTTPConnection, item: Item) -> dict[str, Any] |
         StationFault: a person must act at the station.
         TryLater: it did not answer as a desk does; whether it has scanned is not known, and scanning again is safe.
     """
-    content_type, body = as_form(item)
-    try:
-        connection.connect()
-    except OSError:
+    answer = post(*as_form(item))
+    if answer is None:
         return None
-    try:
-        connection.request("POST", "/scans", body, {"Content-Type": content_type})
-        answer = connection.getresponse()
-        data = answer.read(_MAX_ANSWER_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise TryLater(
-            f"desk: the running agent gave no answer ({type(error).__name__}); scan the item again"
-        ) from error
-    finally:
-        connection.close()
+    status, data = answer
     try:
         said = parse_json(data, "desk")
     except Untrusted as error:
-        raise TryLater(f"desk: expected JSON with status {answer.status}; is another program there?") from error
+        raise TryLater(f"desk: expected JSON with status {status}; is another program there?") from error
     if not isinstance(said, dict):
         raise TryLater("desk: expected a JSON object; is another program there?")
-    if answer.status not in (200, 201):
-        raise _refusal(answer.status, str(said.get("detail", said.get("title", answer.status))))
+    if status not in (200, 201):
+        raise _refusal(status, str(said.get("detail", said.get("title", status))))
     return said
 
 
@@ -114,7 +105,7 @@ def as_form(item: Item) -> tuple[str, bytes]:
     Raises:
         Unsupported: a name cannot be one.
     """
-    boundary = secrets.token_hex(16)
+    boundary = os.urandom(16).hex()
     parts: list[bytes] = []
 
     def add(disposition: str, data: bytes) -> None:
@@ -124,12 +115,32 @@ def as_form(item: Item) -> tuple[str, bytes]:
     add('name="item_id"', check_name(item.item_id, "item id").encode())
     if item.listing is not None:
         add('name="listing"', canonical_json(item.listing))
+    for stem, photo in item.by_name:
+        name = "".join(letter if letter.isprintable() else "_" for letter in stem)
+        add(f'name="{BY_FILE_NAME}"; filename="{_quoted(name)}"', photo)
     for view, photos in item.photos.items():
-        name = check_name(view, "view").replace("\\", "\\\\").replace('"', '\\"')
+        name = _quoted(check_name(view, "view"))
         for photo in photos:
             add(f'name="{name}"; filename="photo"', photo)
     parts.append(f"--{boundary}--\r\n".encode())
     return f"multipart/form-data; boundary={boundary}", b"".join(parts)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _read_answer(answer: bytes) -> tuple[int, bytes]:
+    """Return status and body of a whole HTTP/1.1 answer (RFC 9112)."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    version, _, rest = first.partition(" ")
+    fields = dict(line.lower().split(":", 1) for line in lines if ":" in line)
+    if not (version.startswith("HTTP/1.") and rest[:3].isdigit()):
+        raise no_answer("no HTTP")
+    if fields.get("content-length", "").strip() != str(len(body)):
+        raise no_answer("cut short")
+    return int(rest[:3]), body
 
 
 def _refusal(status: int, detail: str) -> TouchstoneError:

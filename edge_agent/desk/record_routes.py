@@ -94,8 +94,8 @@ async def read(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def shown_record(desk: Desk, record: Record, *, again: bool = False, objected: bool = False) -> dict[str, Any]:
-    """Show a record with the references of its views, as far as its photos are still here."""
+def shown_record(desk: Desk, record: Record, *, again: bool = False) -> dict[str, Any]:
+    """Show a record and what became of it, with the references of its views as far as its photos are still here."""
     found: dict[str, tuple[int, float | None]] = {}
     current = desk.parts.slot.current
     for score in record.views:
@@ -107,7 +107,8 @@ def shown_record(desk: Desk, record: Record, *, again: bool = False, objected: b
             continue
         if closest is not None:
             found[score.view] = closest
-    return views.verdict(record, again=again, objected=objected, references=found)
+    became = desk.parts.outbox.listed(record.record_id)
+    return views.verdict(record, again=again, became=became, references=found)
 
 
 def read_up_to(desk: Desk) -> int:
@@ -123,8 +124,7 @@ def _record(desk: Desk, record_id: str) -> Record:
 
 
 def _show(desk: Desk, record_id: str) -> dict[str, Any]:
-    record = _record(desk, record_id)
-    return shown_record(desk, record, objected=desk.parts.outbox.is_objected(record.record_id))
+    return shown_record(desk, _record(desk, record_id))
 
 
 def _object_to(desk: Desk, record_id: str, text: str) -> None:

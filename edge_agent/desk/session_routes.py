@@ -14,7 +14,7 @@ from edge_agent.desk.bodies import number, read_body, read_json
 from edge_agent.desk.record_routes import shown_record
 from edge_agent.desk.services import desk_of, say
 from edge_agent.metrics import PHOTOS_REFUSED
-from runtime.contracts.sync import MAX_PHOTO_BYTES
+from runtime.contracts.records import MAX_PHOTO_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,10 @@ async def put_photo(request: Request) -> Response:
     desk = desk_of(request)
     session_id, view = request.path_params["session_id"], request.path_params["view"]
     keep = number(request, "keep", 0, 0, 1) == 1
-    if number(request, "camera", 0, 0, 1) == 1:
+    if number(request, "refused", 0, 0, 1) == 1:
+        photo = await desk.blocking(desk.sessions.refused, session_id, view)
+        taken = await desk.blocking(desk.sessions.put, session_id, view, photo, keep=True)
+    elif number(request, "camera", 0, 0, 1) == 1:
         await desk.blocking(desk.sessions.show, session_id)
         frame = await desk.looking(desk.require_camera().frame)
         taken = await desk.blocking(desk.sessions.put, session_id, view, frame, keep=keep)
@@ -76,6 +79,13 @@ async def put_photo(request: Request) -> Response:
     for problem in taken.problems if taken.sha256 is None else ():
         desk.parts.metrics.count(PHOTOS_REFUSED, problem.code)
     return say(views.taken(taken))
+
+
+async def refused_photo(request: Request) -> Response:
+    """Give the photo that was not kept, as the operator is to see what is wrong with it."""
+    desk = desk_of(request)
+    photo = await desk.blocking(desk.sessions.refused, request.path_params["session_id"], request.path_params["view"])
+    return Response(photo, media_type="image/jpeg")
 
 
 async def drop_photo(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 The table and the photo folder are the truth. The ``Session`` in memory only saves time: each photo is looked at while
 the operator positions the next. One that began with another model, or in another life of the program, is made anew.
+A photo of the station's camera that was refused stays in memory a while: the operator may use that very one anyway.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 KEPT = timedelta(days=1)
 MOST_UNFINISHED = 200
 _MOST_HELD = 4
+_MOST_REFUSED = 4
 _HELD_FOR_S = 600.0
 
 
@@ -69,8 +71,9 @@ class Sessions:
         self._station = station
         self._model = model
         self._now = now
-        self._lock = threading.Lock()  # of the two below
+        self._lock = threading.Lock()  # of the three below
         self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._refused: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def begin(self, item_id: str) -> Begun:
@@ -121,6 +124,8 @@ class Sessions:
             model = self._model()
             problems = problems_of(model.inspector, checked.view, checked.shown)
             if problems and not keep:
+                if not isinstance(photo, bytes):  # only the station has it; whoever sent a photo can send it again
+                    self._hold_refused(session_id, view, checked.data)
                 return Taken(view=view, sha256=None, problems=problems)
             before = {shot.view: shot.sha256 for shot in begun.shots}
             if view not in before and len(before) >= MAX_PHOTOS:
@@ -133,6 +138,19 @@ class Sessions:
             with suppress(Conflict):  # another photo has gone: its view is empty now, and this one was taken
                 self._hold(begun, model, without=view).replace(checked.view, checked, view_and_number(view)[1])
             return Taken(view=view, sha256=checked.sha256, problems=problems)
+
+    def refused(self, session_id: str, view: str) -> bytes:
+        """Return the camera's photo of a view that was refused last.
+
+        Raises:
+            NotFound: there is no such session, or no such photo any more.
+        """
+        self.show(session_id)
+        with self._lock:
+            photo = self._refused.get((session_id, view))
+        if photo is None:
+            raise NotFound(f"photo {view[:40]!a}: the one that was refused is gone; take it again")
+        return photo
 
     def drop(self, session_id: str, view: str) -> None:
         """Take a photo back.
@@ -223,6 +241,13 @@ class Sessions:
             self._drop(begun, shot.view)
             raise Conflict(f"photo {shot.view!r}: the disk has lost it; take it again") from error
 
+    def _hold_refused(self, session_id: str, view: str, photo: bytes) -> None:
+        with self._lock:
+            self._refused[session_id, view] = photo
+            self._refused.move_to_end((session_id, view))
+            while len(self._refused) > _MOST_REFUSED:
+                self._refused.popitem(last=False)
+
     def _drop(self, begun: Begun, view: str) -> None:
         self._table.drop(begun.session_id, view)
         with self._lock:
@@ -242,4 +267,6 @@ class Sessions:
 
     def _let_go(self, session_id: str) -> _Held | None:
         with self._lock:
+            for key in [key for key in self._refused if key[0] == session_id]:
+                del self._refused[key]
             return self._held.pop(session_id, None)

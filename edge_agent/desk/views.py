@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from edge_agent.capture import UNNAMED_VIEW
 from edge_agent.desk.session_table import Begun
 from edge_agent.desk.sessions import Taken
 from edge_agent.outbox_views import Listed
@@ -16,9 +17,6 @@ from runtime.contracts.bundle import ANY_VIEW
 from runtime.contracts.codec import encode
 from runtime.contracts.records import SHOWN, ModelRef, Record
 from runtime.contracts.sync import Answer
-
-UNNAMED_VIEW = "photo"
-"""What the one view of a model is called that looks at any."""
 
 Json = dict[str, Any]
 
@@ -61,7 +59,7 @@ def verdict(
     record: Record,
     *,
     again: bool = False,
-    objected: bool = False,
+    became: Listed | None = None,
     references: Mapping[str, tuple[int, float | None]] | None = None,
 ) -> Json:
     """Show a record in full.
@@ -69,7 +67,7 @@ def verdict(
     Args:
         record: what was decided.
         again: it had been decided before.
-        objected: a person here disagreed.
+        became: what became of it since; ``None``: nothing yet.
         references: by view, the genuine photo to hold beside it, counted from 1, and how alike they are.
     """
     return {
@@ -80,7 +78,8 @@ def verdict(
         "reasons": encode(record.reasons),
         "scanned_at": record.scanned_at,
         "audited": record.audited,
-        "objected": objected,
+        "objected": became is not None and became.objected,
+        "answer": _outcome(became),
         "again": again,
         "scan_ms": round(record.timings_us.get("until_stored", 0) / 1000, 1),
         "p_counterfeit": record.prediction.p_counterfeit,
@@ -111,9 +110,13 @@ def summary(listed: Listed) -> Json:
         "scanned_at": record.scanned_at,
         "audited": record.audited,
         "state": listed.state,
-        "answer": listed.answer.outcome if listed.answer else None,
+        "answer": _outcome(listed),
         "objected": listed.objected,
     }
+
+
+def _outcome(became: Listed | None) -> str | None:
+    return became.answer.outcome if became is not None and became.answer is not None else None
 
 
 def inbox(

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_agent.config import Config
-from edge_agent.desk.ask import SocketFile
+from edge_agent.desk.ask_http import SocketFile
 from edge_agent.disk import free_bytes
 from edge_agent.doctor.finding import Seen, fail, ok, warn
 from edge_agent.doctor.subject import Subject

@@ -27,6 +27,8 @@ SHOWN: Mapping[Verdict, str] = {
 }
 """What a person is shown; never "fake" before a human agrees."""
 
+MAX_PHOTO_BYTES = 64 * 1024 * 1024
+
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\\ud800-\udfff]{1,128}")
 
 

@@ -18,7 +18,6 @@ from runtime.contracts.records import BundleId, ItemId, Label, ModelRef, Record,
 
 TOKEN_AUDIENCE = "touchstone-sync"  # noqa: S105 - a name, not a secret
 TOKEN_LIFETIME_S = 60
-MAX_PHOTO_BYTES = 64 * 1024 * 1024
 MAX_CHUNK_BYTES = 8 * 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024
 MAX_FEATURES_PAGE = 200

@@ -6,7 +6,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime.contracts.sync import MAX_CHUNK_BYTES, MAX_HEARTBEAT_BYTES, MAX_PHOTO_BYTES, MAX_RECORD_BYTES
+from runtime.contracts.records import MAX_PHOTO_BYTES
+from runtime.contracts.sync import MAX_CHUNK_BYTES, MAX_HEARTBEAT_BYTES, MAX_RECORD_BYTES
 from sync_server.api.problems import problem
 
 PAGE_POLICY = (

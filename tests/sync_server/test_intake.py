@@ -13,7 +13,8 @@ import jwt
 import pytest
 
 from runtime.contracts.codec import canonical_json, decode, encode
-from runtime.contracts.sync import MAX_HEARTBEAT_BYTES, MAX_PHOTO_BYTES, Answers, Objection, request_claims
+from runtime.contracts.records import MAX_PHOTO_BYTES
+from runtime.contracts.sync import MAX_HEARTBEAT_BYTES, Answers, Objection, request_claims
 from sync_server.api.callers import TOKEN_COOKIE
 
 NO_BYTES = hashlib.sha256(b"").hexdigest()

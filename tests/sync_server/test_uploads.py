@@ -16,8 +16,8 @@ import pytest
 
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import TryLater, Unsupported
-from runtime.contracts.records import StationId
-from runtime.contracts.sync import MAX_CHUNK_BYTES, MAX_PHOTO_BYTES, UPLOAD_LENGTH, UPLOAD_OFFSET
+from runtime.contracts.records import MAX_PHOTO_BYTES, StationId
+from runtime.contracts.sync import MAX_CHUNK_BYTES, UPLOAD_LENGTH, UPLOAD_OFFSET
 from sync_server import uploads
 from sync_server.app import create_app
 from sync_server.blobs import Blobs

@@ -48,14 +48,17 @@ export const inbox = () => call("GET", "/v1/inbox");
 export const readInbox = (seq) => call("POST", "/v1/inbox/read", { json: { seq } });
 export const deferUpdate = (hours) => call("POST", "/v1/update/defer", { json: { hours } });
 
-/** Send one photo; without a blob the station takes it with its own camera. */
+/** The station's own photo of a view that was refused last. */
+export const refusedUrl = (id, view) => `/v1/sessions/${at(id)}/photos/${at(view)}/refused`;
+
+/** Send one photo; without a blob the station takes it with its own camera, or keeps the one that it refused. */
 export async function putPhoto(id, view, blob, keep) {
   const place = `/v1/sessions/${at(id)}/photos/${at(view)}`;
-  const query = `keep=${keep ? 1 : 0}${blob ? "" : "&camera=1"}`;
+  const query = blob ? `keep=${keep ? 1 : 0}` : keep ? "refused=1" : "camera=1";
   try {
     return await call("PUT", `${place}?${query}`, { blob, timeoutMs: PHOTO_TIMEOUT_MS });
   } catch (error) {
-    throw blob ? error : new Missed(error);
+    throw blob || keep ? error : new Missed(error);
   }
 }
 

@@ -37,11 +37,13 @@ export function inboxScreen(app) {
     if (answers.length + waiting.length + holds.length === 0) {
       return body.replaceChildren(empty("inbox", words.t("inbox.empty"), words.t("inbox.empty.text")));
     }
+    const held = new Set(holds.map((one) => one.record_id)); // they wait for an expert too, and are shown once
+    const others = waiting.filter((one) => !held.has(one.record_id));
     body.replaceChildren(
       ...[
         section("answers", answers.length, "speech", answers.map(answerRow)),
-        section("holds", holds.length, "shelf", holds.map((one) => recordRow(words, one))),
-        section("waiting", waiting.length, "expert", waiting.map((one) => recordRow(words, one))),
+        section("holds", holds.length, "shelf", holds.map(openRow)),
+        section("waiting", others.length, "expert", others.map(openRow)),
       ].filter(Boolean),
     );
   }
@@ -51,6 +53,11 @@ export function inboxScreen(app) {
       el("h2", {}, icon(sign), words.n(`inbox.${name}`, count)),
       el("p", { class: "hint" }, words.t(`inbox.${name}.text`)),
       list(...rows));
+  }
+
+  /** The line of an item without an answer says where it waits: here, or with the experts. */
+  function openRow(one) {
+    return recordRow(words, one, { acked: "record.expert" });
   }
 
   function answerRow(one) {

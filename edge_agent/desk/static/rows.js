@@ -12,10 +12,11 @@ export function verdictPill(words, verdict) {
   return pill(tone, sign, words.t(key));
 }
 
-export function answerPill(words, outcome) {
-  return outcome === "genuine"
-    ? pill("good", "check", words.t("answer.genuine"))
-    : pill("bad", "stop", words.t("answer.counterfeit"));
+/** What the experts said; `whole`: as a sentence, where it stands alone. */
+export function answerPill(words, outcome, { whole = false } = {}) {
+  const genuine = ["good", "check", "answer.genuine"];
+  const [tone, sign, key] = outcome === "genuine" ? genuine : ["bad", "stop", "answer.counterfeit"];
+  return pill(tone, sign, whole ? words.t("answer.said", { answer: words.t(key) }) : words.t(key));
 }
 
 /** A line: the item's code, a second line, pills at its end. The whole line is the link. */
@@ -33,8 +34,8 @@ export function row(words, { record_id, item_id }, second, pills, { fresh = fals
 }
 
 /** The line of a record as lists of records give it. */
-export function recordRow(words, one) {
-  const sent = { acked: "record.acked", pending: "record.pending", parked: "record.parked" }[one.state];
+export function recordRow(words, one, { acked = "record.acked" } = {}) {
+  const sent = { acked, pending: "record.pending", parked: "record.parked" }[one.state];
   const notes = [words.when(one.scanned_at), sent && words.t(sent), one.objected && words.t("record.objected")];
   const pills = [
     one.audited && !one.answer && one.verdict === "authentic" && pill("wait", "shelf", words.t("record.audited")),

@@ -111,7 +111,7 @@ export function scanScreen(app, id) {
   function send(blob, keep) {
     const one = current();
     if (blob !== one.blob) forget(one);
-    sending(one, blob ? (one.url ?? URL.createObjectURL(blob)) : null, blob);
+    sending(one, blob ? (one.url ?? URL.createObjectURL(blob)) : keep ? one.url : null, blob);
     app.sending.add({
       ...{ id, view: one.view, blob, keep },
       told: (told) => heard(one, told),
@@ -127,7 +127,7 @@ export function scanScreen(app, id) {
       forget(one);
       moveOn(one);
     } else {
-      if (one.blob === null) one.url = `/v1/camera.jpg?${Date.now()}`;
+      if (one.blob === null) one.url = `${api.refusedUrl(id, one.view)}?${Date.now()}`;
       app.beep("problem");
       const said = told.problems.map((problem) => problemText(words, problem).text).join(" ");
       app.shout(`${viewName(words, one.view)}: ${said}`);

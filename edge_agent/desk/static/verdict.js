@@ -24,7 +24,7 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
 
   async function load() {
     try {
-      verdict ??= await app.station.reach(() => api.record(recordId));
+      verdict = await app.station.reach(() => api.record(recordId)); // an answer may have come since
       draw();
       if (app.screen === screen) screen.focus();
     } catch (error) {
@@ -64,7 +64,7 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
 
   function why() {
     const notes = [
-      verdict.answer && answerPill(words, verdict.answer),
+      verdict.answer && answerPill(words, verdict.answer, { whole: true }),
       verdict.audited && pill("wait", "shelf", words.t("record.audited")),
       verdict.again && pill("", "retake", words.t("verdict.again")),
     ].filter(Boolean);
@@ -128,7 +128,7 @@ export function verdictScreen(app, recordId, { fresh = false } = {}) {
     app.shout(`${words.t(key)}. ${whatNow(words, verdict)}`);
   }
   if (verdict) draw();
-  else queueMicrotask(load);
+  if (!(fresh && verdict)) queueMicrotask(load);
   return screen;
 }
 

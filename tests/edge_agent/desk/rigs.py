@@ -12,9 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_agent.desk.ask import Item, SocketFile, as_form
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from edge_agent.desk.ask import Item, as_form
+from edge_agent.desk.ask_http import SocketFile
 from edge_agent.home import Home
+from edge_agent.outbox import Outbox
+from runtime.contracts.records import ItemId, RecordId
+from runtime.contracts.sync import Answer as ExpertAnswer
 from tests.edge_agent.desk import described
+from tests.edge_agent.desk_page.conftest import CHROMIUM, FLAGS, film
 from tests.edge_agent.rigs import FAST, Daemon, wait_until
 
 OURS: Mapping[str, str] = {"X-Touchstone": "desk"}
@@ -152,6 +160,32 @@ def deskless(home: Home) -> Iterator[Daemon]:
     finally:
         if daemon.process.poll() is None:
             daemon.end(9)
+
+
+@contextmanager
+def a_page(desk: Client, tmp_path: Path) -> Iterator[Page]:
+    """Open the desk's page in a real Chromium whose camera looks at a picture."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (none of chromium, chromium-browser, google-chrome is on PATH)")
+    camera = f"--use-file-for-fake-video-capture={film(tmp_path / 'still.mjpeg')}"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, camera])
+        page = browser.new_page(viewport={"width": 1024, "height": 768}, locale="en-GB")
+        page.set_default_timeout(15_000)
+        page.goto(f"http://127.0.0.1:{desk.port}/")
+        page.locator("#code").wait_for()
+        yield page
+        browser.close()
+
+
+def answer_to(home: Home, record_id: str, item_id: str = "bag") -> None:
+    """Let an expert's answer come: the item of this record is genuine."""
+    box = Outbox(home.database_file)
+    at = "2026-11-27T00:00:00+00:00"
+    box.add_answers(
+        [ExpertAnswer(seq=1, record_id=RecordId(record_id), item_id=ItemId(item_id), outcome="genuine", resolved_at=at)]
+    )
+    box.close()
 
 
 def over_socket(file: Path, path: str) -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from edge_agent.desk.camera import Camera
 from edge_agent.home import Home
+from runtime.contracts.durable import sha256_hex
 from runtime.contracts.errors import StationFault
 from runtime.photo import read_photo
 from runtime.preprocess import decode
@@ -96,6 +97,25 @@ def test_one_that_is_not_there_says_what_to_do_and_comes_back_by_itself(tmp_path
         assert camera.why is None
     finally:
         camera.close()
+
+
+def test_used_anyway_it_is_the_very_frame_that_was_seen_refused(home_with_model: Home, tmp_path: Path) -> None:
+    with running(home_with_model, camera=str(film(tmp_path / "camera.avi"))) as (desk, _):
+        session_id = desk.begin("bag")
+        photo = f"/v1/sessions/{session_id}/photos/logo"
+        assert desk.ask("PUT", f"{photo}?refused=1").status == desk.ask("GET", f"{photo}/refused").status == 404
+        for _ in range(2):  # the last one counts
+            refused = desk.ask("PUT", f"{photo}?camera=1").json
+            assert (refused["kept"], refused["sha256"]) == (False, None)
+        seen = desk.ask("GET", f"{photo}/refused").body
+        moved_on = desk.ask("PUT", f"/v1/sessions/{session_id}/photos/stitching?camera=1&keep=1").json["sha256"]
+        for _ in range(2):  # asked again when the answer was lost
+            kept = desk.ask("PUT", f"{photo}?refused=1").json
+            assert (kept["kept"], kept["problems"]) == (True, refused["problems"])
+        assert kept["sha256"] == sha256_hex(seen) != moved_on
+        assert desk.ask("GET", f"/v1/photos/{kept['sha256']}").body == seen
+        assert desk.ask("DELETE", f"/v1/sessions/{session_id}").status == 204
+        assert desk.ask("GET", f"{photo}/refused").status == 404
 
 
 def test_closing_ends_a_wait_for_a_picture(tmp_path: Path) -> None:

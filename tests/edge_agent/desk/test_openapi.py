@@ -13,12 +13,9 @@ from starlette.routing import Mount, Route
 
 from edge_agent.desk.app import ROUTES
 from edge_agent.home import Home
-from edge_agent.outbox import Outbox
 from edge_agent.update_state import State, UpdateState
-from runtime.contracts.records import ItemId, RecordId
-from runtime.contracts.sync import Answer
 from tests.edge_agent.desk import described
-from tests.edge_agent.desk.rigs import Client, running
+from tests.edge_agent.desk.rigs import Client, answer_to, running
 from tests.edge_agent.desk.test_camera import film
 
 ELSEWHERE = {("POST", "/login"), ("GET", "/v1/camera.mjpg")}
@@ -71,6 +68,8 @@ def test_every_operation_answers_as_it_is_described(
 ) -> None:
     with running(home_with_model, camera=str(film(tmp_path / "camera.avi", 5.0))) as (desk, _):
         first = desk.begin("bag")
+        assert desk.ask("PUT", f"/v1/sessions/{first}/photos/stitching?camera=1").json["kept"] is False
+        assert desk.ask("GET", f"/v1/sessions/{first}/photos/stitching/refused").status == 200
         desk.put(first, "logo", photo_of(140, size=(40, 50)))
         desk.put(first, "logo", photo_of(140), keep=1)
         desk.put(first, "stitching", photo_of(140))
@@ -97,15 +96,6 @@ def test_every_operation_answers_as_it_is_described(
         ):  # fmt: skip
             assert desk.ask("GET", path).status == 200, path
         assert described.OPERATIONS - desk.answered == ELSEWHERE
-
-
-def answer_to(home: Home, record_id: str) -> None:
-    box = Outbox(home.database_file)
-    at = "2026-11-27T00:00:00+00:00"
-    box.add_answers(
-        [Answer(seq=1, record_id=RecordId(record_id), item_id=ItemId("bag"), outcome="genuine", resolved_at=at)]
-    )
-    box.close()
 
 
 def test_pages_of_records_follow_each_other(desk: Client, photo_of: Callable[..., bytes]) -> None:
@@ -136,7 +126,7 @@ def test_what_is_held_and_what_waits(home_with_model: Home, photo_of: Callable[.
     identity.write_text(identity.read_text().replace('"audit_share":0.0', '"audit_share":1.0'))
     with running(home_with_model) as (desk, _):
         scanned = desk.scan("good", logo=photo_of(20), stitching=photo_of(20, seed=1)).json
-        assert (scanned["verdict"], scanned["audited"]) == ("authentic", True)
+        assert (scanned["verdict"], scanned["audited"], scanned["answer"]) == ("authentic", True, None)
         inbox = desk.get("/v1/inbox")
         assert [one["item_id"] for one in inbox["holds"]] == [one["item_id"] for one in inbox["waiting"]] == ["good"]
         assert desk.send("POST", "/v1/inbox/read", {"seq": 1}).status == 422
@@ -145,6 +135,9 @@ def test_what_is_held_and_what_waits(home_with_model: Home, photo_of: Callable[.
         assert (inbox["holds"], inbox["waiting"]) == ([], [])
         assert inbox["answers"][0]["verdict"] == "authentic"
         assert desk.get("/v1/records")["records"][0]["answer"] == "genuine"
+        assert desk.get(f"/v1/records/{scanned['record_id']}")["answer"] == "genuine"
+        again = desk.scan("good", logo=photo_of(20), stitching=photo_of(20, seed=1))
+        assert (again.status, again.json["again"], again.json["answer"]) == (200, True, "genuine")
 
 
 def test_an_objection_to_what_is_gone_is_refused(home_with_model: Home, photo_of: Callable[..., bytes]) -> None:

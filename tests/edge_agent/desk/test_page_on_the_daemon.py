@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect
 
 from edge_agent.home import Home
-from tests.edge_agent.desk.rigs import running
-from tests.edge_agent.desk_page.conftest import CHROMIUM, FLAGS, film
+from tests.edge_agent.desk.rigs import a_page, answer_to, running
 
 
 def test_a_first_verdict_by_keyboard_alone(home_with_model: Home, tmp_path: Path) -> None:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed (none of chromium, chromium-browser, google-chrome is on PATH)")
-    pictures = film(tmp_path / "still.mjpeg")
-    with running(home_with_model) as (desk, daemon), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS, f"--use-file-for-fake-video-capture={pictures}"]
-        )
-        page = browser.new_page(viewport={"width": 1024, "height": 768}, locale="en-GB")
-        page.set_default_timeout(15_000)
-        page.goto(f"http://127.0.0.1:{desk.port}/")
-        page.locator("#code").wait_for()
+    with running(home_with_model) as (desk, daemon), a_page(desk, tmp_path) as page:
         page.keyboard.type("BAG-1")
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="BAG-1").wait_for()
@@ -41,7 +30,46 @@ def test_a_first_verdict_by_keyboard_alone(home_with_model: Home, tmp_path: Path
         assert desk.get("/v1/state")["queue"]["recorded"] == 1
         (decided,) = daemon.events("decided")
         assert decided["item_id"] == "BAG-1"
-        browser.close()
+
+
+def test_a_case_is_shown_beside_its_references_and_followed_to_its_answer(
+    home_with_model: Home, tmp_path: Path, photo_of: Callable[..., bytes]
+) -> None:
+    identity = home_with_model.identity_file
+    identity.write_text(identity.read_text().replace('"audit_share":0.0', '"audit_share":1.0'))
+    with running(home_with_model) as (desk, _), a_page(desk, tmp_path) as page:
+        scanned = {
+            name: desk.scan(name, logo=photo_of(red), stitching=photo_of(red, seed=1)).json
+            for name, red in (("SUSPECT-1", 230), ("UNCERTAIN-1", 140), ("HOLD-1", 20))
+        }
+        assert [one["verdict"] for one in scanned.values()] == ["suspect", "uncertain", "authentic"]
+        for name in ("SUSPECT-1", "UNCERTAIN-1"):
+            page.keyboard.press("Escape")
+            page.keyboard.press("h")
+            page.get_by_role("link", name=name).focus()
+            page.keyboard.press("Enter")
+            expect(page.locator(".hero")).to_contain_text(name)
+            expect(page.locator(".reasons li")).to_have_count(len(scanned[name]["reasons"]))
+            expect(page.locator(".pair")).to_have_count(2)
+            for view in ("Logo", "Stitching"):
+                expect(page.get_by_alt_text(f"{view} of this item")).to_be_visible()
+                reference = page.get_by_alt_text(f"{view}: the nearest reference")
+                assert reference.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+            expect(page.locator(".pair-head").first).to_contain_text("alike")
+            shot(page, name)
+        page.keyboard.press("i")
+        expect(page.locator(".part")).to_contain_text(["3 items to hold"])
+        for name in scanned:
+            expect(page.get_by_role("link", name=name)).to_contain_text("waits to be sent")
+        shot(page, "inbox")
+        answer_to(home_with_model, scanned["UNCERTAIN-1"]["record_id"], "UNCERTAIN-1")
+        answered = page.get_by_role("link", name="UNCERTAIN-1")
+        expect(page.locator(".part").first).to_contain_text("1 answer from experts")
+        expect(answered).to_contain_text("Take it off the hold shelf: it can go on.")
+        answered.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".why .pills")).to_contain_text("An expert said: Genuine")
+        expect(page.locator(".hero-do")).to_contain_text("Take it off the hold shelf: it can go on.")
 
 
 def shot(page: Page, name: str) -> None:

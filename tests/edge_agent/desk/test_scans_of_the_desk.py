@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.desk import ask
-from edge_agent.desk.ask import Item, SocketFile, as_form
+from edge_agent.desk.ask import Item, as_form
 from edge_agent.home import Home
 from runtime.contracts.durable import ContentFolder
 from runtime.contracts.errors import TouchstoneError
@@ -180,7 +180,9 @@ def test_a_program_that_is_no_desk_is_told_in_one_line(home_with_model: Home, ph
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(TouchstoneError, match="desk: "):
-            ask.scan(SocketFile(home_with_model.desk_socket), Item(item_id="i", photos={"logo": [b"x"]}, listing=None))
+            ask.scan(
+                ask.by_socket(home_with_model.desk_socket), Item(item_id="i", photos={"logo": [b"x"]}, listing=None)
+            )
         thread.join()
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from edge_agent.device_key import DeviceKey
 from edge_agent.home import Home
 from edge_agent.outbox import Outbox
 from edge_agent.release_book import ReleaseBook
 from tests.conftest import build_tiny_bundle
-from tests.edge_agent.desk.rigs import Client, running
-from tests.edge_agent.desk_page.conftest import CHROMIUM, FLAGS, film
+from tests.edge_agent.desk.rigs import Client, a_page, running
 from tests.edge_agent.desk_page.hands import scan, shoot, shutter
 from tests.edge_agent.repository import Repository
 from tests.edge_agent.rigs import make_home, scripted_server, wait_until
@@ -35,21 +34,6 @@ def home(tmp_path: Path, repository: Repository) -> Iterator[Home]:
         DeviceKey.load_or_create(made)
         repository.publish(build_tiny_bundle(tmp_path / "first"), release=1)
         yield made
-
-
-@contextmanager
-def a_page(desk: Client, tmp_path: Path) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed (none of chromium, chromium-browser, google-chrome is on PATH)")
-    camera = f"--use-file-for-fake-video-capture={film(tmp_path / 'still.mjpeg')}"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, camera])
-        page = browser.new_page(viewport={"width": 1024, "height": 768}, locale="en-GB")
-        page.set_default_timeout(15_000)
-        page.goto(f"http://127.0.0.1:{desk.port}/")
-        page.locator("#code").wait_for()
-        yield page
-        browser.close()
 
 
 def runs(desk: Client, release: int) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import secrets
 import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +68,9 @@ class FakeDesk:
     problems_next: list[list[Json]] = field(default_factory=list)
     verdicts_next: list[Json] = field(default_factory=list)
     seen_wrong: list[Json] = field(default_factory=list)
+    refused: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    taken: list[str] = field(default_factory=list)
+    frames: Iterator[int] = field(default_factory=itertools.count)
     lose_answers: set[str] = field(default_factory=set)
     pin: str | None = None
     item_shown: str = "LG-000004"
@@ -194,7 +198,7 @@ def summary(record: Json) -> Json:
 
 
 def verdict_of(record: Json) -> Json:
-    return {name: value for name, value in record.items() if name not in ("seq", "state", "answer")}
+    return {name: value for name, value in record.items() if name not in ("seq", "state")}
 
 
 class Guard:
@@ -274,18 +278,30 @@ def build(desk: FakeDesk) -> Starlette:
             return Response(status_code=204)
         if request.query_params.get("camera") == "1" and not desk.state["camera"]["ok"]:
             return problem(503, "the camera is unplugged")
-        data = await request.body() or picture(view, desk.item_shown)
-        keep = request.query_params["keep"] == "1"
+        place, sent = (found["session_id"], view), await request.body()
+        again = request.query_params.get("refused") == "1"
+        data = sent or (desk.refused[place] if again else frame(view))
+        desk.taken.append(hashlib.sha256(data).hexdigest())
+        keep = again or request.query_params.get("keep") == "1"
         if not keep:
             desk.seen_wrong = desk.problems_next.pop(0) if desk.problems_next else []
         problems = desk.seen_wrong
         kept = keep or not problems
+        if not (kept or sent):
+            desk.refused[place] = data
         sha256 = desk.keep(data) if kept else None
         if kept and one is None:
             found["views"].append({"view": view, "sha256": sha256, "problems": problems})
         elif kept and one:
             one.update(sha256=sha256, problems=problems)
         return JSONResponse({"view": view, "kept": kept, "sha256": sha256, "problems": problems})
+
+    async def refused_photo(request: Request) -> Response:
+        return Response(desk.refused[request.path_params["id"], request.path_params["view"]], media_type="image/jpeg")
+
+    def frame(view: str) -> bytes:
+        """Take a photo that is like no other: the number behind a JPEG's end draws nothing."""
+        return picture(view, desk.item_shown) + str(next(desk.frames)).encode()
 
     async def finish(request: Request) -> Response:
         return JSONResponse(verdict_of(desk.conclude(request.path_params["id"])))
@@ -325,7 +341,8 @@ def build(desk: FakeDesk) -> Starlette:
         return Response(picture(request.path_params["view"], "LG-000002"), media_type="image/jpeg")
 
     async def inbox(_: Request) -> Response:
-        waiting = [one for one in desk.records if one["verdict"] != "authentic" and one["answer"] is None]
+        waiting = [one for one in desk.records if one["verdict"] != "authentic" or one["audited"]]
+        waiting = [one for one in waiting if one["answer"] is None]
         holds = [one for one in desk.records if one["audited"] and one["verdict"] == "authentic" and not one["answer"]]
         lists = {"waiting": [summary(one) for one in waiting], "holds": [summary(one) for one in holds]}
         return JSONResponse({"answers": desk.answers, **lists, "read_up_to": desk.read_up_to})
@@ -373,6 +390,7 @@ def build(desk: FakeDesk) -> Starlette:
             route("GET POST", "/v1/sessions", sessions),
             route("GET DELETE", "/v1/sessions/{id}", session),
             route("PUT DELETE", "/v1/sessions/{id}/photos/{view}", photo_of_session),
+            route("GET", "/v1/sessions/{id}/photos/{view}/refused", refused_photo),
             route("POST", "/v1/sessions/{id}/finish", finish),
             route("GET", "/v1/records", records),
             route("GET", "/v1/records/{id}", record),

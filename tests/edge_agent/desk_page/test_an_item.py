@@ -15,6 +15,12 @@ from tests.edge_agent.desk_page.hands import scan, shoot, shoot_all, shutter, ve
 BLURRED = {"code": "blurred", "text": "the photo is blurred", "value": 41.2, "limit": 80.0}
 GLARE = {"code": "glare", "text": "there is glare", "value": 0.2, "limit": 0.05}
 
+HASH_OF = """async (url) => {
+  const data = await (await fetch(url)).arrayBuffer();
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}"""
+
 
 @pytest.fixture
 def page(context_of: Callable[..., BrowserContext]) -> Page:
@@ -93,6 +99,25 @@ def test_a_bad_photo_says_why_is_shot_again_and_is_used_anyway(page, fake: FakeD
     (session,) = fake.sessions.values()
     assert [one["code"] for one in session["views"][0]["problems"]] == ["blurred", "glare"]
     assert session["views"][0]["sha256"] in fake.photos
+
+
+@pytest.mark.parametrize("source", ["station", "browser"])
+def test_the_photo_used_anyway_is_the_one_that_was_refused(page, fake: FakeDesk, source: str) -> None:
+    fake.state["camera"]["source"] = source
+    page.reload()
+    fake.problems_next = [[BLURRED]]
+    scan(page, "SAME-1")
+    shoot(page, "Logo")
+    shown = page.locator("img.taken").get_attribute("src") or ""
+    (refused,) = fake.taken
+    if source == "station":  # a browser's own photo may be shown, and not fetched
+        assert page.evaluate(HASH_OF, shown) == refused
+    fake.lose_answers = {"PUT"}  # the station has kept it, and the page must ask again
+    page.keyboard.press("u")
+    expect(view_button(page, "Logo")).to_contain_text("kept, with a note", timeout=20_000)
+    (session,) = fake.sessions.values()
+    assert session["views"][0]["sha256"] == refused
+    assert fake.taken == [refused] * 3
 
 
 def test_r_takes_the_last_photo_again_and_esc_keeps_the_earlier_one(page, fake: FakeDesk) -> None:
@@ -229,6 +254,20 @@ def test_an_operator_disagrees(page, fake: FakeDesk) -> None:
     assert list(fake.objections.values()) == ["the stitching is <b>uneven</b>, not neat"]
     page.keyboard.press("d")
     assert page.locator("dialog").count() == 0
+
+
+def test_an_answer_that_came_since_the_verdict_is_shown(page, fake: FakeDesk) -> None:
+    fake.verdicts_next = [{"verdict": "suspect"}]
+    scan(page, "LATER-1")
+    shoot_all(page)
+    verdict(page)
+    expect(page.locator(".hero-do")).to_contain_text("Put it on the hold shelf until an expert has answered.")
+    page.wait_for_timeout(800)
+    page.keyboard.press("n")
+    fake.records[0]["answer"] = "counterfeit"
+    page.get_by_role("link", name="LATER-1").click()
+    expect(page.locator(".hero-do")).to_contain_text("It must not go on: keep it back.")
+    expect(page.locator(".why .pill")).to_have_text("An expert said: Counterfeit")
 
 
 def test_an_item_left_alone_is_resumed_with_its_photos(page, fake: FakeDesk) -> None:

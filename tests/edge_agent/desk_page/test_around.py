@@ -182,7 +182,7 @@ def test_a_larger_still_is_taken_where_the_camera_has_one_and_its_video_where_it
 def test_the_inbox_tells_what_experts_said_what_waits_and_what_to_hold(page, fake: FakeDesk) -> None:
     answered = fake.add_record("ANSWERED-1", "uncertain", answer="genuine")
     fake.add_record("WAITS-1", "suspect")
-    fake.add_record("HOLD-1", audited=True)
+    fake.add_record("HOLD-1", audited=True, state="pending")
     fake.answers = [
         {
             "seq": 4,
@@ -203,11 +203,15 @@ def test_the_inbox_tells_what_experts_said_what_waits_and_what_to_hold(page, fak
     expect(parts.nth(0)).to_contain_text("new")
     expect(parts.nth(1)).to_contain_text("Put each on the hold shelf.")
     expect(parts.nth(1)).to_contain_text("HOLD-1")
+    expect(parts.nth(1)).to_contain_text("waits to be sent")
+    expect(parts.nth(2)).to_contain_text("1 item waits for an expert")
     expect(parts.nth(2)).to_contain_text("WAITS-1")
+    expect(parts.nth(2)).to_contain_text("with the experts")
     expect(page.locator("nav .badge")).to_have_count(0)
     assert fake.read_up_to == 4
     parts.nth(0).get_by_role("link").click()
     assert verdict(page).inner_text() == "Sent to an expert"
+    expect(page.locator(".why .pill")).to_have_text("An expert said: Genuine")
 
 
 def test_the_history_pages_searches_and_walks_with_the_arrows(page, fake: FakeDesk) -> None:
