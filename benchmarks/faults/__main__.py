@@ -46,7 +46,9 @@ def parser() -> argparse.ArgumentParser:
     for name, module in FAULTS.items():
         command = commands.add_parser(name, help=f"see {module}")
         command.add_argument("--quick", action="store_true", help="sizes for a CI of a few minutes")
-        command.add_argument("--out", type=Path, required=True, metavar="FILE", help="results are added to it")
+        command.add_argument(
+            "--out", type=Path, default=Path("faults.jsonl"), metavar="FILE", help="added to (%(default)s)"
+        )
         command.add_argument("--work", type=Path, metavar="DIR", help="folder to make on the disk to use")
         command.add_argument("--seed", type=int, default=7, help="of all that is drawn (default: %(default)s)")
         command.add_argument("--rule", choices=RULES, default="strict", help="what a power cut leaves (%(default)s)")

@@ -11,7 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """One record as it lies in a station's outbox; ``is_whole`` tells that the photos of a case are there, unspoilt."""
+    """One record as it lies in a station's outbox.
+
+    ``is_whole`` tells that the photos of a case are there, unspoilt, or were let go after the server took it.
+    """
 
     item_id: str
     record_id: str

@@ -95,7 +95,8 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.attempts_s.append(time.monotonic())
-        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+        # Cancelled only at the end, by ``_run``; asyncio's own callback would print it.
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
             async with asyncio.timeout(_LONGEST_S):
                 await self._serve(reader, writer)
         writer.close()

@@ -119,13 +119,13 @@ class Station:
         ]
         with closing(sqlite3.connect(self.home.database_file, timeout=30.0, isolation_level=None)) as db:
             db.execute("BEGIN")
-            rows = db.execute("SELECT state, is_case, body FROM record").fetchall()
+            rows = db.execute("SELECT state, is_case, photos_dropped, body FROM record").fetchall()
             (recorded,) = db.execute("SELECT value FROM fact WHERE name = 'recorded'").fetchone()
         photos = ContentFolder(self.home.photos)
         return Stand(
             waiting=tuple(waiting),
             rejected=tuple(entry.name for entry in self.home.rejected.iterdir()),
-            records=tuple(_kept(state, bool(is_case), json.loads(body), photos) for state, is_case, body in rows),
+            records=tuple(_kept(*row[:3], body=json.loads(row[3]), photos=photos) for row in rows),
             recorded=int(recorded),
         )
 
@@ -168,13 +168,18 @@ class Daemon:
     """``touchstone-agent run`` on a station, undisturbed but for the signals that it is sent."""
 
     def __init__(
-        self, station: Station, *, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+        self,
+        station: Station,
+        *,
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        agent: Sequence[str | Path] = (AGENT,),
     ) -> None:
         self._station = station
         self._began = station.log.stat().st_size if station.log.exists() else 0
         with station.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*prefix, AGENT, "run", "--home", station.home.root],
+                [*prefix, *agent, "run", "--home", station.home.root],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -258,13 +263,14 @@ def stop(process: subprocess.Popen[bytes], timeout_s: float = 30.0) -> None:
         raise Broken(f"the agent ended with exit code {code} on SIGTERM")
 
 
-def _kept(state: str, is_case: bool, body: Mapping[str, Any], photos: ContentFolder) -> Kept:
+def _kept(state: str, is_case: int, let_go: int, *, body: Mapping[str, Any], photos: ContentFolder) -> Kept:
     hashes = [view["photo"] for view in body["views"]] if is_case else []
     paths = [(sha256, photos.path(sha256)) for sha256 in hashes]
     return Kept(
         item_id=body["item_id"],
         record_id=body["record_id"],
         state=state,
-        is_case=is_case,
-        is_whole=all(path.is_file() and sha256_hex(path.read_bytes()) == sha256 for sha256, path in paths),
+        is_case=bool(is_case),
+        is_whole=(bool(let_go) and state == "acked")
+        or all(path.is_file() and sha256_hex(path.read_bytes()) == sha256 for sha256, path in paths),
     )

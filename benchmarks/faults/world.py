@@ -45,16 +45,19 @@ class World:
         """The server's port on this machine."""
         return int(self.url.rpartition(":")[2])
 
-    def publish(self, environment: Mapping[str, str] | None = None, *, bias: float = 0.0) -> int:
+    def publish(
+        self, environment: Mapping[str, str] | None = None, *, made: datetime | None = None, bias: float = 0.0
+    ) -> int:
         """Sign and publish another bundle as the next release, and return its number.
 
         Args:
-            bias: by which its logits are higher than the model's own.
             environment: what the two programs see beside this process's, as a wrong clock.
+            made: when it was built; None: now.
+            bias: by which its logits are higher than the model's own.
         """
         self.releases += 1
         folder = self.folder / f"bundle-{self.releases}"
-        make_bundle(folder, bias=bias + 0.001 * self.releases, now=datetime.now(UTC))
+        make_bundle(folder, bias=bias + 0.001 * self.releases, now=made or datetime.now(UTC))
         for arguments in (
             ("sign", folder, "--offline-keys", self._keys),
             ("publish", folder, "--home", self._home),
