@@ -191,7 +191,7 @@ def test_the_config_has_defaults_and_refuses_what_it_does_not_know(tmp_path: Pat
         ("server = ''", "not empty"),
         ("camera = -1", "not empty"),
         ("camera = ''", "not empty"),
-        ("desk_host = 7", "expected a text, got 7"),
+        ("desk_host = 7", "expected a text that is not empty, got 7"),
         ("desk_pin = 31337", "got something else"),
         ("= broken", "expected TOML"),
     ):
