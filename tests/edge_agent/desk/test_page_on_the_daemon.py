@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from edge_agent.home import Home
 from tests.edge_agent.desk.rigs import a_page, answer_to, running
+from tests.edge_agent.desk_page.hands import scan
 
 
 def test_a_first_verdict_by_keyboard_alone(home_with_model: Home, tmp_path: Path) -> None:
@@ -70,6 +72,25 @@ def test_a_case_is_shown_beside_its_references_and_followed_to_its_answer(
         page.keyboard.press("Enter")
         expect(page.locator(".why .pills")).to_contain_text("An expert said: Genuine")
         expect(page.locator(".hero-do")).to_contain_text("Take it off the hold shelf: it can go on.")
+
+
+def test_an_open_page_costs_the_daemon_little_memory(home_with_model: Home, tmp_path: Path) -> None:
+    with running(home_with_model) as (_, daemon):
+        pass  # once, so that everything is compiled
+    with running(home_with_model) as (desk, daemon):
+        time.sleep(3.0)
+        closed_mb = resident_mb(daemon.process.pid)
+        with a_page(desk, tmp_path) as page:
+            scan(page, "BAG-1")
+            page.locator(".stage.is-live").wait_for()
+            page.wait_for_timeout(3_000)
+            open_mb = resident_mb(daemon.process.pid)
+    assert open_mb - closed_mb < 15.0, (closed_mb, open_mb)
+
+
+def resident_mb(process: int) -> float:
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def shot(page: Page, name: str) -> None:
