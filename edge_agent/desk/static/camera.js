@@ -143,6 +143,7 @@ export class StationCamera {
     this.node.addEventListener("load", () => this.say(null));
     this.node.addEventListener("error", () => {
       if (!this.isOpen) return;
+      this.node.removeAttribute("src"); // no sign of a broken picture
       this.say("station");
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.isOpen && this.show(), RESTART_MS);

@@ -38,16 +38,18 @@ export function open(app, title, content, { wide = false, closed = () => {} } = 
   return dialog;
 }
 
-/** Ask the question whose words are `name.title`, `name.yes` and `name.no`; true: the person said yes. */
-export function ask(app, name, text) {
+/** Ask the question whose words are `name.title`, `name.yes` and `name.no`; true: the person said yes.
+ * `careful`: Enter alone says no, as yes cannot be undone. */
+export function ask(app, name, text, { careful = false } = {}) {
   const { words } = app;
   return new Promise((resolve) => {
     const agree = button(words.t(`${name}.yes`), () => dialog.close("yes"), { class: "main" });
-    const row = el("div", { class: "actions" }, button(words.t(`${name}.no`), () => dialog.close()), agree);
+    const refuse = button(words.t(`${name}.no`), () => dialog.close());
+    const row = el("div", { class: "actions" }, refuse, agree);
     const dialog = open(app, words.t(`${name}.title`), el("div", { class: "body" }, el("p", {}, text), row), {
       closed: (answer) => resolve(answer === "yes"),
     });
-    agree.focus();
+    (careful ? refuse : agree).focus();
   });
 }
 

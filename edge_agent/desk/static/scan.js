@@ -218,7 +218,8 @@ export function scanScreen(app, id) {
   }
 
   async function discard() {
-    const sure = takenCount(work.views) === 0 || (await ask(app, "discard", words.t("discard.text")));
+    const text = words.t("discard.text");
+    const sure = takenCount(work.views) === 0 || (await ask(app, "discard", text, { careful: true }));
     if (!sure) return view.focus();
     app.drop(work);
     app.go("#/");

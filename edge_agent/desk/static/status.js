@@ -4,7 +4,7 @@ import { open } from "./dialogs.js";
 import { button, el, icon, link, redraw } from "./dom.js";
 import { sentence } from "./wording.js";
 
-const HOURS = [1, 4, 8];
+const HOURS = [1, 4, 8, 24];
 const COMING = new Set(["fetching", "trial", "shadow", "waits"]);
 
 /** Return the connection and the queue in short: {tone, sign, key, count}. Pure. */
@@ -91,11 +91,19 @@ export function drawBanners(app, place) {
 
 function line(tone, sign, title, text, actions = []) {
   return el("div", { class: `banner ${tone}`, role: tone === "bad" ? "alert" : "status" },
-    icon(sign), el("p", {}, el("strong", {}, title), " ", text), ...actions);
+    icon(sign), el("p", {}, el("strong", {}, title), " ", text),
+    actions.length > 0 && el("div", { class: "actions" }, ...actions));
+}
+
+/** Return by how many hours an update can be put off so that it makes a difference. Pure. */
+export function choices(update, now = Date.now()) {
+  const hourMs = update?.waits_until && !deferred(update, now) ? new Date(update.waits_until).getTime() : now;
+  return HOURS.filter((hours) => now + hours * 3_600_000 > hourMs || hours === 24);
 }
 
 function deferButtons(app) {
-  return HOURS.map((hours) => button(app.words.n("update.defer", hours), () => defer(app, hours), { class: "small" }));
+  const offer = (hours) => button(app.words.n("update.defer", hours), () => defer(app, hours), { class: "small" });
+  return choices(app.station.last.update).map(offer);
 }
 
 async function defer(app, hours) {

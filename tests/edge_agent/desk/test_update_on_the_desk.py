@@ -63,7 +63,7 @@ def test_a_release_that_waits_is_put_off_and_taken_back_by_keyboard(
         assert datetime.fromisoformat(update["waits_until"]).hour == hour.hour
         banner = page.locator(".banner", has_text="Release 2 is ready.")
         expect(banner).to_contain_text(f"It takes over at {hour:%H}:00")
-        tab_to(page, "In 8 hours")
+        tab_to(page, "Not for 8 hours")
         page.keyboard.press("Enter")
         expect(page.locator(".toast")).to_contain_text("Release 2 waits, put off until")
         expect(banner).to_have_count(0)
@@ -83,7 +83,7 @@ def test_a_release_that_waits_is_put_off_and_taken_back_by_keyboard(
             assert candidate is not None
             since = datetime.now(UTC) - timedelta(days=7, hours=-1)
             book.keep_candidate(replace(candidate, first_seen=since.isoformat(timespec="seconds")))
-        tab_to(page, "In 4 hours")
+        tab_to(page, "Not for 4 hours")
         page.keyboard.press("Enter")
         expect(page.locator(".toast.bad")).to_contain_text("cannot be put off for more than 7 days")
         expect(banner).to_be_visible()

@@ -9,6 +9,7 @@ import io
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from PIL import Image
@@ -19,7 +20,7 @@ from tests.edge_agent.desk_page.fake_desk import ROOT, FakeDesk
 from tests.edge_agent.desk_page.hands import scan, shoot, verdict
 
 FOLDER = ROOT / "docs" / "screenshots"
-SIZES = {"desk": {"width": 1024, "height": 768}, "tablet": {"width": 820, "height": 1180}}
+SIZES = {"desk": {"width": 1024, "height": 768}, "tablet": {"width": 800, "height": 1280}}
 MOST_BYTES = 118_000
 UI_COLOURS = 24
 BLUR = {"code": "blurred", "text": "the photo is blurred", "value": 41.2, "limit": 80.0}
@@ -97,6 +98,13 @@ def history(page: Page, desk: FakeDesk) -> None:
     page.locator(".rows .row").first.wait_for()
 
 
+def update(page: Page, desk: FakeDesk) -> None:
+    tonight = datetime.now(UTC).replace(hour=22, minute=0).isoformat()
+    desk.state["update"] = {**desk.state["update"], "state": "waits", "release": 13, "waits_until": tonight}
+    page.locator(".banner").wait_for()
+    page.locator(".banner button").first.focus()
+
+
 def away(page: Page, desk: FakeDesk) -> None:
     desk.state["camera"]["source"] = "browser"
     page.reload()
@@ -122,6 +130,7 @@ SCENES: dict[str, Callable[[Page, FakeDesk], None]] = {
     "disagree": disagree,
     "inbox": inbox,
     "history": history,
+    "update": update,
     "away": away,
 }
 

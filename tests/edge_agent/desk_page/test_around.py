@@ -264,7 +264,7 @@ def test_an_operator_puts_an_update_off(page, fake: FakeDesk) -> None:
         "deferred_until": None,
     }
     banner = page.locator(".banner", has_text="Release 13 is ready.")
-    banner.get_by_role("button", name="In 4 hours").click()
+    banner.get_by_role("button", name="Not for 4 hours").click()
     expect(banner).to_have_count(0)
     assert fake.deferred == [4]
     page.locator(".chip").click()

@@ -11,7 +11,7 @@ from tests.edge_agent.desk_page.fake_desk import STATIC, FakeDesk
 from tests.edge_agent.desk_page.hands import scan, verdict
 from tests.edge_agent.desk_page.take_screenshots import SCENES, a_day
 
-SIZES = {"desk": (1024, 768), "upright": (820, 1180), "sideways": (1180, 820), "small": (600, 960)}
+SIZES = {"desk": (1024, 768), "upright": (800, 1280), "sideways": (1180, 820), "small": (600, 960)}
 TOUCH_PX = 48
 MOST_BYTES = 150_000
 
@@ -105,6 +105,28 @@ def test_what_to_do_next_is_in_sight_without_scrolling(a_page, fake: FakeDesk, l
     assert button is not None
     assert button["y"] + button["height"] <= height
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr"])
+@pytest.mark.parametrize("away", [False, True])
+def test_the_top_of_the_page_covers_no_name(a_page, fake: FakeDesk, language: str, away: bool) -> None:
+    fake.state["language"] = language
+    page = a_page("upright", locale="sv-SE")
+    if away:
+        fake.stop()
+        page.locator(".banner.bad").wait_for()
+    left, right = page.evaluate(
+        "() => [document.querySelector('.top nav').getBoundingClientRect().left, Math.max(...[...document"
+        ".querySelectorAll('.brand strong, .brand small')].map((one) => one.getBoundingClientRect().right))]"
+    )
+    assert right <= left
+
+
+def test_the_keys_are_named_on_a_tablet_too(a_page) -> None:
+    page = a_page("upright", has_touch=True)
+    page.get_by_role("button", name="Keys").click()
+    assert page.locator(".keys kbd").first.is_visible()
+    assert page.locator(".keys kbd").last.inner_text() == "?"
 
 
 def test_windows_have_names_and_give_the_focus_back(a_page) -> None:

@@ -251,6 +251,12 @@ def test_an_update_is_spoken_of_only_while_it_waits(js) -> None:
     )
 
 
+def test_an_update_is_put_off_only_by_what_makes_a_difference(js) -> None:
+    now = 1_795_800_000_000
+    body = f"return a.map((hours) => m.choices({{ waits_until: hours && new Date({now} + hours * 36e5) }}, {now}));"
+    assert js("status.js", body, [None, 3, 8, 30]) == [[1, 4, 8, 24], [4, 8, 24], [24], [24]]
+
+
 def test_a_remembered_camera_is_found_by_its_id_or_its_name(js) -> None:
     devices = [{"deviceId": "a", "label": "Front"}, {"deviceId": "b", "label": "Microscope"}]
     body = "return a.wishes.map(([id, label]) => m.chooseDevice(a.devices, id, label));"
