@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.latency import page_drawings
 from benchmarks.latency.latency_stats import percentiles, ratio_of_medians
-from benchmarks.latency.page_drawings import Floor, Look
+from benchmarks.latency.page_drawings import Floor, Look, ms_text
 from benchmarks.latency.results import Header, Result, Run
 from benchmarks.latency.scenarios import SCENARIOS
 from benchmarks.latency.systems.table import OURS
@@ -64,11 +64,6 @@ def ratios_to_ours(run: Run, name: str) -> dict[str, Ratio]:
 def ratio_text(ratio: Ratio) -> str:
     """Say a ratio and its interval."""
     return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
-
-
-def ms_text(value: float) -> str:
-    """Say milliseconds with three digits that count."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def floor_of(header: Header, one: Result) -> Mapping[str, float] | None:
@@ -132,8 +127,11 @@ def _row(one: Result, tails: Sequence[str], limited: bool, ratio: Ratio | None) 
 
 
 def _complaints(results: Sequence[Result]) -> Markup:
-    told = [join(marked("bad", "INVALID"), f": {one.system}: {one.why}") for one in results if not one.valid]
-    return join(*map(paragraph, told))
+    told: dict[str, list[str]] = {}
+    for one in results:
+        if not one.valid:
+            told.setdefault(one.why, []).append(one.system)
+    return join(*(paragraph(join(marked("bad", "INVALID"), f": {', '.join(who)}: {why}")) for why, who in told.items()))
 
 
 def _distributions(name: str, valid: Sequence[Result], shown: Mapping[str, Look]) -> Markup:
