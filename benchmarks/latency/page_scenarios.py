@@ -96,12 +96,12 @@ def _table(name: str, results: Sequence[Result], ratios: Mapping[str, Ratio]) ->
     tails = [tail for tail in _TAILS if any(tail in percentiles(one.latencies_ms) for one in results)]
     limited = any(one.limit_ms for one in results)
     header = (
-        *("system", "answer", "verdicts", "p50 ms", *(f"{tail} ms" for tail in tails), f"to {OURS} [95 %]"),
+        *("system", "answer", "verdicts", "p50 ms", *(f"{tail} ms" for tail in tails), f"to {OURS}"),
         *(("of the limit",) if limited else ()),
         *("CPU ms", "peak MB", "written kB"),
     )
     return table(
-        f"{name}: per verdict, by system; ratios are of medians",
+        f"{name}: per verdict, by system; ratios are of medians, with 95 % intervals",
         header,
         [_row(one, tails, limited, ratios.get(one.system)) for one in results],
         ("figure",) * len(header),
