@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +34,10 @@ PACKAGES = ("numpy", "onnx", "onnxruntime", "openvino", "nncf", "optimum", "opti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """Where and when; ``load_1min`` tells whether the machine was quiet at the start."""
+    """Where and when; ``load_1min`` tells whether the machine was quiet at the start.
+
+    ``governor`` is of the CPU's frequency, as Linux names it; empty where the system does not say.
+    """
 
     date: str
     cpu: str
@@ -44,6 +48,7 @@ class Fingerprint:
     system: str
     python: str
     versions: dict[str, str]
+    governor: str = ""
 
     def line(self) -> str:
         """Say the most of it in one line."""
@@ -69,7 +74,17 @@ def fingerprint(now: datetime, packages: Sequence[str] = PACKAGES) -> Fingerprin
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions={name: found for name in packages if (found := _version(name))},
+        governor=governor(),
     )
+
+
+def governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str:
+    """Return the cores' frequency governors, as Linux names them; empty where the system does not say."""
+    found = set()
+    for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        with suppress(OSError):
+            found.add(path.read_text("ascii", "replace").strip())
+    return ", ".join(sorted(found))
 
 
 def _cpu() -> str:

@@ -82,8 +82,11 @@ class Coming:
                 continue
             try:
                 signature = _signature(path)
-                if item.not_whole.get(path.name) == signature or path.is_symlink() or not path.is_file():
-                    continue
+            except FileNotFoundError:  # taken away since it was listed
+                continue
+            if item.not_whole.get(path.name) == signature or path.is_symlink() or not path.is_file():
+                continue
+            try:
                 photo = read_photo_file(path)
                 read_photo(photo, path.name)
             except (FileNotFoundError, Unsupported):

@@ -36,31 +36,31 @@ BINS = 10
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEAST_PER_BIN = 8
 
-_INK, _MUTED, _LINE = "#010101", "#020202", "#030303"
-_SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006", "#0a0007", "#0a0008")
-_VARIABLES = {_INK: "--ink", _MUTED: "--muted", _LINE: "--line"} | {
-    colour: f"--s{place}" for place, colour in enumerate(_SERIES, 1)
+INK, _MUTED, LINE = "#010101", "#020202", "#030303"
+SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006", "#0a0007", "#0a0008")
+_VARIABLES = {INK: "--ink", _MUTED: "--muted", LINE: "--line"} | {
+    colour: f"--s{place}" for place, colour in enumerate(SERIES, 1)
 }
-_GENUINE, _COUNTERFEIT = _SERIES[0], _SERIES[1]
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-_STYLE: dict[Any, Any] = {
+_GENUINE, _COUNTERFEIT = SERIES[0], SERIES[1]
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "touchstone",
     "text.parse_math": False,
     "font.family": ["DejaVu Sans"],
     "font.size": 9,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
     "axes.edgecolor": _MUTED,
     "axes.titlesize": 9,
-    "axes.titlecolor": _INK,
+    "axes.titlecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.unicode_minus": False,
     "xtick.color": _MUTED,
     "ytick.color": _MUTED,
-    "grid.color": _LINE,
+    "grid.color": LINE,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
@@ -88,7 +88,7 @@ class Scores:
     suspect_from: float
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def pareto(panels: Mapping[str, Sequence[Point]]) -> str:
     """Draw latency against risk; a line joins the accepted variants that no other accepted one beats in both.
 
@@ -120,14 +120,14 @@ def pareto(panels: Mapping[str, Sequence[Point]]) -> str:
         axes.grid(visible=True, lw=0.6)
     cells[-1].legend(loc="upper left", bbox_to_anchor=(1.03, 1.02), fontsize=8, labelspacing=0.7)
     figure.subplots_adjust(left=0.65 / width, right=1 - 2.2 / width, top=0.96, bottom=0.15, wspace=0.24)
-    return _svg(figure, f"{' and '.join(panels)} against latency, one point a variant", "pareto")
+    return svg(figure, f"{' and '.join(panels)} against latency, one point a variant", "pareto")
 
 
 def _marks() -> Iterator[tuple[str, str]]:
-    return zip(itertools.cycle(_SERIES), itertools.cycle(_MARKERS), strict=False)
+    return zip(itertools.cycle(SERIES), itertools.cycle(MARKERS), strict=False)
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def risk_coverage(variants: Sequence[Scores], prevalence: float | None) -> str:
     """Draw the share of counterfeits among accepted items against the share of items accepted.
 
@@ -138,7 +138,7 @@ def risk_coverage(variants: Sequence[Scores], prevalence: float | None) -> str:
     figure, (axes,) = _figure(1, 1, width=7.4, height=3.4)
     at_thresholds: list[float] = []
     for scores, colour, line in zip(
-        variants, itertools.cycle(_SERIES), itertools.cycle(("-", "--", "-.", ":")), strict=False
+        variants, itertools.cycle(SERIES), itertools.cycle(("-", "--", "-.", ":")), strict=False
     ):
         coverage, risk, at = curve(scores, prevalence)
         axes.plot(
@@ -157,7 +157,7 @@ def risk_coverage(variants: Sequence[Scores], prevalence: float | None) -> str:
     axes.grid(visible=True, lw=0.6)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8)
     figure.subplots_adjust(left=0.09, right=0.72, top=0.96, bottom=0.15)
-    return _svg(figure, "share of counterfeits among accepted items against coverage", "coverage")
+    return svg(figure, "share of counterfeits among accepted items against coverage", "coverage")
 
 
 def curve(scores: Scores, prevalence: float | None) -> tuple[Array, Array, tuple[float, float] | None]:
@@ -180,7 +180,7 @@ def curve(scores: Scores, prevalence: float | None) -> tuple[Array, Array, tuple
     return coverage[kept], risk[kept], at
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def reliability(variants: Sequence[Scores]) -> str:
     """Draw observed against stated P(counterfeit), in bins of equally many items, with exact 95 % intervals."""
     figure, cells = _grid(len(variants), height=2.3)
@@ -191,7 +191,7 @@ def reliability(variants: Sequence[Scores]) -> str:
         stated = [float(scores.p[chosen].mean()) for chosen in bins]
         values = np.array([one.value for one in found])
         spread = np.abs(np.array([[one.low for one in found], [one.high for one in found]]) - values)
-        axes.errorbar(stated, values, spread, fmt="o", ms=3.5, color=_SERIES[0], elinewidth=1, capsize=2)
+        axes.errorbar(stated, values, spread, fmt="o", ms=3.5, color=SERIES[0], elinewidth=1, capsize=2)
         axes.set_title(_shortened(scores.name, 30), loc="left")
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
@@ -200,10 +200,10 @@ def reliability(variants: Sequence[Scores]) -> str:
         axes.grid(visible=True, lw=0.6)
     figure.supxlabel("stated P(counterfeit)", fontsize=9)
     figure.supylabel("observed share", fontsize=9, x=0.005, ha="left")
-    return _svg(figure, "observed share of counterfeits against stated probability, a panel a variant", "reliability")
+    return svg(figure, "observed share of counterfeits against stated probability, a panel a variant", "reliability")
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def histograms(panels: Sequence[Scores], what: str) -> str:
     """Draw scores by class, a panel a variant or a group; lines stand at the thresholds."""
     figure, cells = _grid(len(panels), height=1.9)
@@ -214,7 +214,7 @@ def histograms(panels: Sequence[Scores], what: str) -> str:
             counts, _ = np.histogram(scores.p[chosen], edges)
             axes.stairs(counts, edges, fill=not hatch, color=colour, hatch=hatch, lw=1)
         for place, line in ((scores.authentic_below, "-"), (scores.suspect_from, ":")):
-            axes.axvline(place, color=_INK, lw=1, ls=line)
+            axes.axvline(place, color=INK, lw=1, ls=line)
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(0, top)
         axes.set_yticks([0, *(10**power for power in range(round(math.log10(top)) + 1))], minor=False)
@@ -225,24 +225,24 @@ def histograms(panels: Sequence[Scores], what: str) -> str:
         axes.set_xlim(0, 1)
         axes.set_xticks(_TICKS)
     kinds = [Patch(color=_GENUINE), Patch(edgecolor=_COUNTERFEIT, fill=False, hatch="////")]
-    lines = [Line2D([], [], color=_INK, lw=1, ls=line) for line in ("-", ":")]
+    lines = [Line2D([], [], color=INK, lw=1, ls=line) for line in ("-", ":")]
     words = ("genuine", "counterfeit", "authentic below", "suspect from")
     figure.legend([*kinds, *lines], words, loc="lower left", ncols=4, fontsize=8, bbox_to_anchor=(0.0, 0.0))
     figure.supxlabel("P(counterfeit)", fontsize=9, x=0.8)
     figure.supylabel("items", fontsize=9, x=0.005, ha="left")
-    return _svg(figure, f"histograms of P(counterfeit) by class, a panel a {what}", f"scores-{what}")
+    return svg(figure, f"histograms of P(counterfeit) by class, a panel a {what}", f"scores-{what}")
 
 
-@mpl.rc_context(_STYLE)
+@mpl.rc_context(STYLE)
 def sensitivity(layers: Sequence[LayerSensitivity]) -> str:
     """Draw what the most harmful layers add, and their signal to quantisation noise."""
     shown = list(layers[:MOST_LAYERS])
     figure, (left, right) = _figure(1, 2, width=9.2, height=0.9 + 0.2 * len(shown))
     at = np.arange(len(shown))
-    left.barh(at, [layer.added_noise for layer in shown], color=_SERIES[1], height=0.7)
+    left.barh(at, [layer.added_noise for layer in shown], color=SERIES[1], height=0.7)
     left.set_yticks(at, [_shortened(layer.node, 44) for layer in shown], fontsize=7.5)
     left.set_xlabel("noise over signal that it adds")
-    right.barh(at, [layer.sqnr_db for layer in shown], color=_SERIES[0], height=0.7)
+    right.barh(at, [layer.sqnr_db for layer in shown], color=SERIES[0], height=0.7)
     right.set_yticks([])
     right.set_xlabel("SQNR of its output in dB")
     for axes in (left, right):
@@ -250,7 +250,7 @@ def sensitivity(layers: Sequence[LayerSensitivity]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(visible=True, axis="x", lw=0.6)
     figure.subplots_adjust(left=0.36, right=0.985, top=0.985, bottom=0.5 / (0.9 + 0.2 * len(shown)), wspace=0.08)
-    return _svg(figure, "noise that each layer adds and its signal to quantisation noise", "sensitivity")
+    return svg(figure, "noise that each layer adds and its signal to quantisation noise", "sensitivity")
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
@@ -283,7 +283,7 @@ def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
-def _svg(figure: Figure, label: str, prefix: str) -> str:
+def svg(figure: Figure, label: str, prefix: str) -> str:
     """Return a figure as an ``<svg>`` element whose ids are its own, whose colours are the page's."""
     out = io.StringIO()
     with warnings.catch_warnings():

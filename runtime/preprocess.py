@@ -2,7 +2,8 @@
 
 A JPEG is decoded once, at the smallest DCT scale that still has every pixel the model wants (1/8, 1/4, 1/2), turned
 upright by its EXIF orientation, cut to the region that the model looks at, and area-resized to a square; the aspect is
-not kept, so nothing of the region is lost. A camera's own frame skips all but the last two.
+not kept, so nothing of the region is lost. A camera's own frame skips all but the last two. OpenCV decodes no part of a
+JPEG: a region costs the whole photo, at the scale that the region wants.
 """
 
 from __future__ import annotations

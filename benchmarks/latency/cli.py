@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=_compare)
     report = commands.add_parser("report", help="write a run as one page")
     report.add_argument("run", metavar="RUN", type=Path, help="the run's file")
-    report.add_argument("--out", metavar="PAGE", type=Path, default=Path("bench.html"), help="default: %(default)s")
+    report.add_argument(
+        "--out", metavar="PAGE", type=_file_to_make, default=Path("bench.html"), help="default: %(default)s"
+    )
     report.set_defaults(command=_report)
     doctor = commands.add_parser("doctor", help="say what on this machine would spoil a run, and what to do")
     _add_work(doctor)
@@ -70,9 +72,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="may be repeated (default: ours and the naive station; in the full suite all)",
     )
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, default=Path("bench.jsonl"), help="file to make (default: %(default)s)"
+        "--out",
+        metavar="FILE",
+        type=_file_to_make,
+        default=Path("bench.jsonl"),
+        help="file to make (default: %(default)s)",
     )
-    parser.add_argument("--page", metavar="FILE", type=Path, help="also write the run as one page")
+    parser.add_argument("--page", metavar="FILE", type=_file_to_make, help="also write the run as one page")
     parser.add_argument(
         "--photos", metavar="DIR", type=Path, help="VIEW.jpg to show, instead of enlarged golden photos"
     )
@@ -86,8 +92,20 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _file_to_make(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file, got the folder {text}")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}; make it first")
+    return path
+
+
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
     return value

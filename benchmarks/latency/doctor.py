@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.fingerprint import governor
 from benchmarks.latency import validity
 from optimize.targets.openvino import SLOTS as OPENVINO_SLOTS
 from optimize.targets.x86 import SLOTS as X86_SLOTS
@@ -164,13 +165,13 @@ def _load(before: _Moment, after: _Moment) -> Iterator[Check]:
 
 def _frequency(sys: Path, flags: frozenset[str]) -> Check:
     cpus = sys / "devices/system/cpu"
-    governors = {text for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor") if (text := _read(path))}
-    if not governors:
+    chosen = governor(cpus)
+    if not chosen:
         where = "the host decides" if "hypervisor" in flags else "the system does not say"
         advice = "its speed can only be inferred: read the reference times that decide VALID, and repeat the run"
         return Check(name="frequency", state="warning", found=f"no governor ({where})", advice=advice)
-    found = f"governor {', '.join(sorted(governors))}"
-    if governors != {"performance"}:
+    found = f"governor {chosen}"
+    if chosen != "performance":
         advice = "set it for the run: cpupower frequency-set -g performance"
         return Check(name="frequency", state="warning", found=found, advice=advice)
     boosted = _read(cpus / "cpufreq/boost") == "1" or _read(cpus / "intel_pstate/no_turbo") == "0"

@@ -11,7 +11,7 @@ from benchmarks.latency.scenarios import Phase
 SETTLED_AFTER = 500
 """Scans after which a station's memory should not grow any more."""
 _LAST, _POINTS = 100, 40
-_RECOVERED = 2.0
+_RECOVERED, _IN_A_ROW = 2.0, 3
 
 
 def offline(taken: Sequence[Taken], views: int) -> dict[str, float]:
@@ -23,8 +23,8 @@ def offline(taken: Sequence[Taken], views: int) -> dict[str, float]:
 def surge(taken: Sequence[Taken], phases: Sequence[Phase]) -> dict[str, float]:
     """Return what queued and what recovered.
 
-    ``recovered_s`` is from the last arrival of the surge to the first one from which on every latency is again under
-    twice the median before; it is absent where that did not happen.
+    ``recovered_s`` is from the last arrival of the surge to the first of three in a row whose latency is under twice
+    the median before: what is slow after that has another cause. It is absent where that did not happen.
     """
     before, during = phases[0].count, phases[0].count + phases[1].count
     calm_ms = statistics.median(one.latency_ms for one in taken[:before])
@@ -35,10 +35,10 @@ def surge(taken: Sequence[Taken], phases: Sequence[Phase]) -> dict[str, float]:
         "surge_slowest_ms": max(one.latency_ms for one in taken[before:during]),
     }
     after = taken[during:]
-    slow = [index for index, one in enumerate(after) if one.latency_ms > _RECOVERED * calm_ms]
-    first = slow[-1] + 1 if slow else 0
-    if first < len(after):
-        found["recovered_s"] = after[first].at_s - taken[during - 1].at_s
+    for first in range(len(after) - _IN_A_ROW + 1):
+        if all(one.latency_ms <= _RECOVERED * calm_ms for one in after[first : first + _IN_A_ROW]):
+            found["recovered_s"] = after[first].at_s - taken[during - 1].at_s
+            break
     return found
 
 

@@ -7,7 +7,8 @@ scheduled arrival, so that a system that is busy cannot hide the wait (Tene's "c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -195,21 +196,13 @@ def schedule(phases: Sequence[Phase], *, seed: int) -> list[float]:
     return sorted(due_s - first_s for due_s in arrivals_s)
 
 
-class _deaths:  # noqa: N801 - reads as a statement
+@contextmanager
+def _deaths(played: Played) -> Iterator[None]:
     """Note that a system died instead of ending the run."""
-
-    def __init__(self, played: Played) -> None:
-        self._played = played
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: object, trace: object) -> bool:
-        """Note a death; let everything else pass."""
-        if isinstance(error, StationFault):
-            self._played.died = str(error)
-            return True
-        return False
+    try:
+        yield
+    except StationFault as error:
+        played.died = str(error)
 
 
 def _is_time(done: int, count: int) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.latency import page_drawings, page_scenarios
-from benchmarks.latency.page_drawings import Look
-from benchmarks.latency.page_scenarios import ms_text, ratio_text, ratios_to_ours
+from benchmarks.latency.page_drawings import Look, ms_text
+from benchmarks.latency.page_scenarios import ratio_text, ratios_to_ours
 from benchmarks.latency.results import Result, Run, names
 from benchmarks.latency.systems.table import BASELINE, OURS
 from benchmarks.peer_rounds import Ratio
@@ -79,7 +79,7 @@ def _peers(run: Run, systems: Sequence[str], ratios: Ratios, shown: Mapping[str,
         (name, *(_peer_cell(run.find(name, system), mine.get(system)) for system in systems))
         for name, mine in ratios.items()
     ]
-    caption = f"Median latency in ms, and how many times as long as {OURS} takes"
+    caption = f"Median latency in ms, and how many times as long as {OURS} takes; a dash: not played"
     parts = [table(caption, ("scenario", *systems), rows, ("figure",) * len(systems))]
     compared = {name: mine for name, mine in ratios.items() if mine}
     if compared:
@@ -144,6 +144,7 @@ def _machine(run: Run) -> Markup:
         ("flags that matter", " ".join(device.flags) or "none"),
         ("memory", f"{device.memory_gb:.1f} GB"),
         ("system", f"{device.system}, Python {device.python}"),
+        ("governor", device.governor or "the system does not say"),
         ("load before", f"{device.load_1min:.1f}"),
         ("photos", f"{run.header.views} views of an item, {run.header.photo_mb:.2f} MB each"),
         ("command", run.header.command),

@@ -19,12 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from benchmarks.peer_rounds import Ratio
-from optimize.page_plots import _INK as INK
-from optimize.page_plots import _LINE as LINE
-from optimize.page_plots import _MARKERS as MARKERS
-from optimize.page_plots import _SERIES as SERIES
-from optimize.page_plots import _STYLE as STYLE
-from optimize.page_plots import _svg as svg
+from optimize.page_plots import INK, LINE, MARKERS, SERIES, STYLE, svg
 
 MOST_POINTS = 240
 """Points of one curve; a timeline shows the worst of each bin where there are more."""
@@ -64,6 +59,11 @@ def looks(systems: Sequence[str]) -> dict[str, Look]:
         name: Look(colour=colour, dashes=dash, marker=marker)
         for name, colour, dash, marker in zip(systems, colours, dashes, markers, strict=False)
     }
+
+
+def ms_text(value: float) -> str:
+    """Say milliseconds with three digits that count, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 @mpl.rc_context(STYLE)
@@ -155,7 +155,7 @@ def memory(name: str, sizes: Mapping[str, Sequence[tuple[float, float]]], shown:
         scans, megabytes = zip(*sorted(points), strict=True)
         axes.plot(scans, megabytes, color=look.colour, ls=look.dashes, marker=look.marker, ms=4, label=system)
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * max(megabytes for points in sizes.values() for _, megabytes in points))
     axes.set_xlabel("scans")
     axes.set_ylabel("resident MB")
     axes.grid(visible=True, lw=0.6)
@@ -185,10 +185,10 @@ def _bars(axes: Axes, panel: Floor, shown: Mapping[str, Look]) -> None:
     for width, hatch in zip(panel.parts.values(), _HATCHES, strict=False):
         axes.barh([0], [width], left=left, height=0.72, facecolor=LINE, edgecolor=INK, hatch=hatch, lw=0.8)
         left += width
-    _beside(axes, limit, 0, f"{limit:.3g} ms")
+    _beside(axes, limit, 0, f"{ms_text(limit)} ms")
     for place, (system, median) in enumerate(panel.medians.items(), 1):
         axes.barh([place], [median], height=0.72, color=shown[system].colour)
-        _beside(axes, median, place, f"{median:.3g} ms, {median / limit:.2f} x")
+        _beside(axes, median, place, f"{ms_text(median)} ms, {median / limit:.2f} x")
     axes.axvline(limit, color=INK, lw=1, ls="--")
     axes.set_yticks(range(len(panel.medians) + 1), ["the limit", *panel.medians])
     axes.set_ylim(len(panel.medians) + 0.6, -0.6)

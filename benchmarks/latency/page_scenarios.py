@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.latency import page_drawings
 from benchmarks.latency.latency_stats import percentiles, ratio_of_medians
-from benchmarks.latency.page_drawings import Floor, Look
+from benchmarks.latency.page_drawings import Floor, Look, ms_text
 from benchmarks.latency.results import Header, Result, Run
 from benchmarks.latency.scenarios import SCENARIOS
 from benchmarks.latency.systems.table import OURS
@@ -66,11 +66,6 @@ def ratio_text(ratio: Ratio) -> str:
     return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
-def ms_text(value: float) -> str:
-    """Say milliseconds with three digits that count."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def floor_of(header: Header, one: Result) -> Mapping[str, float] | None:
     """Return the limit of a result by its parts; ``None`` where there is none, or the scenario is not known any more.
 
@@ -101,12 +96,12 @@ def _table(name: str, results: Sequence[Result], ratios: Mapping[str, Ratio]) ->
     tails = [tail for tail in _TAILS if any(tail in percentiles(one.latencies_ms) for one in results)]
     limited = any(one.limit_ms for one in results)
     header = (
-        *("system", "answer", "verdicts", "p50 ms", *(f"{tail} ms" for tail in tails), f"to {OURS} [95 %]"),
+        *("system", "answer", "verdicts", "p50 ms", *(f"{tail} ms" for tail in tails), f"to {OURS}"),
         *(("of the limit",) if limited else ()),
         *("CPU ms", "peak MB", "written kB"),
     )
     return table(
-        f"{name}: per verdict, by system; ratios are of medians",
+        f"{name}: per verdict, by system; ratios are of medians, with 95 % intervals",
         header,
         [_row(one, tails, limited, ratios.get(one.system)) for one in results],
         ("figure",) * len(header),
@@ -132,8 +127,11 @@ def _row(one: Result, tails: Sequence[str], limited: bool, ratio: Ratio | None) 
 
 
 def _complaints(results: Sequence[Result]) -> Markup:
-    told = [join(marked("bad", "INVALID"), f": {one.system}: {one.why}") for one in results if not one.valid]
-    return join(*map(paragraph, told))
+    told: dict[str, list[str]] = {}
+    for one in results:
+        if not one.valid:
+            told.setdefault(one.why, []).append(one.system)
+    return join(*(paragraph(join(marked("bad", "INVALID"), f": {', '.join(who)}: {why}")) for why, who in told.items()))
 
 
 def _distributions(name: str, valid: Sequence[Result], shown: Mapping[str, Look]) -> Markup:

@@ -19,7 +19,7 @@ class Limits:
     """What this machine can do at all, medians.
 
     Attributes:
-        entropy_decode_ms: Huffman decoding of one 12-megapixel photo of the run on one core, no more than that.
+        entropy_decode_ms: Huffman decoding, and little else, of one 12-megapixel photo of the run on one core.
         full_decode_ms: of the same photo into RGB at full size.
         copy_gb_per_s: of a memory copy larger than the caches.
         int8_gops: multiply-adds x 2 of a large INT8 matrix product, all cores, 1e9 a second.
@@ -140,20 +140,20 @@ def read_run(path: Path) -> Run:
     header, results, absent = None, [], []
     try:
         for number, raw in enumerate(lines, 1):
-            data = parse_json(raw, f"{path}:{number}")
+            data = parse_json(raw, f"line {number}")
             kind = data.get("kind") if isinstance(data, dict) else None
             if kind == "header":
                 if data.get("format") != FORMAT:
                     raise Unsupported(f"run {path}: expected format {FORMAT}, got {data.get('format')!r}; run it again")
-                header = decode(Header, data, f"{path}:{number}")
+                header = decode(Header, data, f"line {number}")
             elif kind == "result":
-                results.append(decode(Result, data, f"{path}:{number}"))
+                results.append(decode(Result, data, f"line {number}"))
             elif kind == "absent":
-                absent.append(decode(Absent, data, f"{path}:{number}"))
+                absent.append(decode(Absent, data, f"line {number}"))
             else:
                 raise Unsupported(f"run {path}: line {number} is no header, result or absence; name a run's file")
     except Untrusted as error:
-        raise Unsupported(f"run {path}: {error}") from error
+        raise Unsupported(f"run {path}: {error}; name a file that 'touchstone-bench run --out' wrote") from error
     if header is None:
         raise Unsupported(f"run {path}: it has no header; name a file that 'touchstone-bench run --out' wrote")
     return Run(header=header, results=tuple(results), absent=tuple(absent))

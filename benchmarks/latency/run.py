@@ -72,6 +72,7 @@ def run(options: RunOptions, now: datetime, progress: Progress) -> None:
     given = open_bundle(options.bundle) if options.bundle else None  # the user's mistakes before any work
     device = fingerprint(now)
     disk = options.work or model_folder.cache_folder()
+    disk.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=disk, prefix="run-") as folder, Programs(Path(folder) / "logs") as programs:
         work = Path(folder)
         bundle, calibration = (given, None) if given else model_folder.own_bundle(programs)

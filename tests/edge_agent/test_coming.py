@@ -80,6 +80,26 @@ def test_a_photo_that_is_not_whole_yet_is_taken_when_it_is(bench: Bench, photo_o
     assert len(watched.record.views) == 1
 
 
+def test_a_photo_that_goes_as_it_is_looked_at_is_no_fault(
+    bench: Bench, photo_of: PhotoOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bench.fill("bag", logo=photo_of(20), stitching=photo_of(21))
+    listed = Path.glob
+
+    def list_then_take_away(place: Path, pattern: str) -> list[Path]:
+        found = list(listed(place, pattern))
+        (folder / "logo.jpg").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "glob", list_then_take_away)
+    bench.coming.look()
+    monkeypatch.undo()
+    bench.settle(1)
+    watched = bench.coming.finish(name_it(folder))
+    assert watched is not None
+    assert [view.view for view in watched.record.views] == ["stitching"]
+
+
 @pytest.mark.parametrize("change", ["replaced", "removed", "grown"])
 def test_an_item_of_which_a_taken_photo_changed_is_read_anew(bench: Bench, photo_of: PhotoOf, change: str) -> None:
     folder = bench.fill("bag", logo=photo_of(20), stitching=photo_of(21))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -175,10 +174,7 @@ def _forget(path: str) -> None:
 
 def _memory() -> dict[str, float]:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return {
-        "rss_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-    }
+    return {"rss_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6}
 
 
 def _written_bytes() -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class TouchstoneStation:
         )
         self._begun: dict[str, Session] = {}
         self._behind = ThreadPoolExecutor(1, "swap")
-        self._swap: Future[None] | None = None
+        self._swaps: deque[Future[None]] = deque()
         self._listings: tuple[Network, npt.NDArray[np.float32]] | None = None
 
     def does(self) -> str:
@@ -94,12 +95,11 @@ class TouchstoneStation:
 
     def swap(self, bundle: str) -> None:
         """Measure the bundle, load it beside, and exchange the pointer, as ``ModelSlot.offer`` does."""
-        self._swap = self._behind.submit(self._exchange, Path(bundle))
+        self._swaps.append(self._behind.submit(self._exchange, Path(bundle)))
 
     def settle(self) -> None:
-        """Wait until the last swap has ended, and complain where it failed."""
-        if self._swap is not None:
-            self._swap.exception()
+        """Wait until every swap has ended, and complain where one failed."""
+        wait(self._swaps)
         self._report_failed_swap()
 
     def _exchange(self, folder: Path) -> None:
@@ -114,9 +114,8 @@ class TouchstoneStation:
         return RunningModel(inspector=inspector, release=ReleaseInfo(name=bundle.manifest.name, release=1, floor=0))
 
     def _report_failed_swap(self) -> None:
-        if self._swap is not None and self._swap.done():
-            ended, self._swap = self._swap, None
-            ended.result()
+        while self._swaps and self._swaps[0].done():
+            self._swaps.popleft().result()
 
 
 _ENGINES = ("onnxruntime", "openvino")

@@ -36,6 +36,30 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--out", "."], "expected a file, got the folder ."),
+        (["run", "--out", "nowhere/run.jsonl"], "there is no folder nowhere"),
+        (["run", "--page", "nowhere/run.html"], "there is no folder nowhere"),
+        (["report", "run.jsonl", "--out", "."], "expected a file, got the folder ."),
+        (["compare", "a.jsonl", "b.jsonl", "--tolerance", "much"], "expected 0 or more, got much"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_refused_before_any_work(
+    arguments: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_never_overwrites_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench.jsonl"
     out.write_text("another run")

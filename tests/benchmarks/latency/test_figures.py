@@ -18,9 +18,9 @@ def test_the_longest_queue_counts_what_is_due_and_not_there_yet() -> None:
 
 
 def test_a_surge_tells_what_slowed_and_when_it_was_over() -> None:
-    phases = [Phase(rate_per_s=1, count=2), Phase(rate_per_s=10, count=3), Phase(rate_per_s=1, count=4)]
-    latencies = [50, 50, 100, 200, 300, 250, 90, 60, 50]
-    moments = [0, 1, 2, 2.1, 2.2, 3, 4, 5, 6]
+    phases = [Phase(rate_per_s=1, count=2), Phase(rate_per_s=10, count=3), Phase(rate_per_s=1, count=6)]
+    latencies = [50, 50, 100, 200, 300, 250, 90, 60, 50, 50, 400]  # the last has another cause
+    moments = [0, 1, 2, 2.1, 2.2, 3, 4, 5, 6, 7, 100]
     found = figures.surge([taken(at, ms) for at, ms in zip(moments, latencies, strict=True)], phases)
     assert found["before_p50_ms"] == 50
     assert found["surge_p50_ms"] == 200

@@ -70,6 +70,19 @@ def test_every_scenario_has_its_prose_figures_and_drawings(whole: str) -> None:
     assert "rss_mb_at_" not in section(whole, "soak")  # these are drawn
 
 
+def test_a_complaint_that_several_systems_share_is_told_once() -> None:
+    slowed = {"valid": False, "why": "the machine slowed by 31 %; run again"}
+    part = section(page(run(result(**slowed), result(system="naive", **slowed))), "item")
+    assert part.count("slowed by 31 %") == 1
+    assert ": touchstone, naive: the machine slowed" in part
+
+
+def test_a_slow_systems_median_is_drawn_in_plain_numbers() -> None:
+    drawn = section(page(run(result(), result(system="naive", median_ms=1045.0))), "floors")
+    assert re.search(r"1,0[345]\d ms, [67]\.\d\d x", drawn)
+    assert "e+03" not in drawn
+
+
 def test_percentiles_stand_only_where_there_are_enough_verdicts() -> None:
     assert "p90 ms" not in page(run(result(count=63)))
     assert "p90 ms" in page(run(result(count=64)))

@@ -167,6 +167,13 @@ def test_a_swap_that_failed_is_a_failure_and_the_old_model_goes_on(model: Path, 
         assert talk.order(**scan(model, "last", "dark"))["p"] == before
 
 
+def test_a_swap_that_failed_is_told_though_another_was_ordered_before_it_ended(model: Path, tmp_path: Path) -> None:
+    with talking("touchstone", model, tmp_path / "work") as talk:
+        for name in ("bundle-2", "nowhere", "bundle"):
+            talk.order(do="swap", bundle=str(model / name))
+        assert "nowhere: there is no manifest.json" in talk.order(do="settle")["failed"]
+
+
 def test_our_station_scores_listings_where_the_bundle_has_trees(model: Path, tmp_path: Path) -> None:
     with talking("touchstone", model, tmp_path / "without") as talk:
         assert talk.order(do="listing", rows=5) == {"cannot": "listing"}
