@@ -38,6 +38,7 @@ from runtime.contracts.codec import canonical_json
 from runtime.contracts.durable import sha256_hex
 from runtime.contracts.records import BundleId, ItemId, ModelRef, Prediction, Reason, Record, ViewScore, record_id_of
 from runtime.contracts.sync import request_claims
+from sync_server import auth
 from sync_server.blobs import Blobs
 from sync_server.cli import main
 from sync_server.store import Store
@@ -377,3 +378,11 @@ def store(url: str) -> Iterator[Store]:
 def blobs(tmp_path: Path) -> Blobs:
     """An empty folder of photos."""
     return Blobs(tmp_path / "blobs")
+
+
+@pytest.fixture
+def reviewers(store: Store) -> list[auth.Person]:
+    with store.write() as connection:
+        for name in ("ann", "ben", "cem", "dua"):
+            auth.add_person(connection, name, "reviewer")
+    return [auth.Person(name=name, role="reviewer") for name in ("ann", "ben", "cem", "dua")]
