@@ -80,21 +80,25 @@ def _count(world: World) -> int:
 def _play(station: Station, disk: FullDisk) -> bool:
     """Run a daemon on a disk until it has drained; return whether it did so without being started again."""
     daemon = station.supervised(decide=disk.decide)
-    said = station.log.read_text
     try:
-        try:
-            wait_while(daemon.process, "all is acked", lambda: station.look().is_drained, said, DRAIN_S, 0.1)
-        except Broken:
-            if not _ended_as_it_may(daemon.process, said()):
-                raise
-            _again(station)
-            return False
-        stop(daemon.process)
-        return True
+        return _drained(station, daemon.process)
     finally:
         if daemon.process.poll() is None:
             daemon.process.kill()
         daemon.wait(30.0)
+
+
+def _drained(station: Station, process: subprocess.Popen[bytes]) -> bool:
+    said = station.log.read_text
+    try:
+        wait_while(process, "all is acked", lambda: station.look().is_drained, said, DRAIN_S, 0.1)
+    except Broken:
+        if not _ended_as_it_may(process, said()):
+            raise
+        _again(station)
+        return False
+    stop(process)
+    return True
 
 
 def _ended_as_it_may(process: subprocess.Popen[bytes], said: str) -> bool:
@@ -164,13 +168,7 @@ def _fill(name: str, world: World) -> None:
             while "disk is full" not in daemon.said() and time.monotonic() < deadline_s:
                 time.sleep(0.05)
             filler.unlink()
-            if daemon.process.poll() is None:
-                daemon.wait_drained(DRAIN_S)
-                daemon.stop()
-            elif _ended_as_it_may(daemon.process, daemon.said()):
-                _again(station)
-            else:
-                raise Broken(f"the agent ended by itself: {daemon.said()[-500:]}")
+            _drained(station, daemon.process)
         finally:
             if daemon.process.poll() is None:
                 daemon.kill()
