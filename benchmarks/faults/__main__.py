@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.faults.cases import Settings
+from benchmarks.faults.cases import Broken, Settings
 from benchmarks.faults.disk_model import RULES
-from benchmarks.faults.results import Line, NotPermitted, Outcome, exit_code, read_lines, table, write_line
+from benchmarks.faults.results import Failure, Line, NotPermitted, Outcome, exit_code, read_lines, table, write_line
 from benchmarks.fingerprint import fingerprint
 from runtime.contracts.command import run_command
 from runtime.cores import core_count
@@ -114,6 +114,11 @@ def _run_in(work: Path, options: argparse.Namespace) -> int:
             keep(outcome)
     except NotPermitted as error:
         keep(Outcome(fault=options.fault, what="all of it", not_run=str(error)))
+    except Broken as error:
+        failure = Failure(case="undisturbed", why=str(error))
+        keep(
+            Outcome(fault=options.fault, what="nothing: it broke where nobody harmed it", cases=1, failures=(failure,))
+        )
     return exit_code(outcomes)
 
 
