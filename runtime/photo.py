@@ -99,7 +99,7 @@ def _read_jpeg(data: bytes, name: str) -> Photo:
         if marker in _JPEG_FRAMES:
             if size is not None:
                 raise _cut_short(name)  # a decoder might believe the second size
-            size = struct.unpack(">HH", data[start + 5 : start + 9])
+            size = struct.unpack(">HH", data[start + 5 : min(start + 9, end)])
         if marker == 0xE1 and data[start + 4 : start + 10] == _EXIF:
             orientation = orientation or _orientation(data[start + 10 : end])
         scans += marker == 0xDA

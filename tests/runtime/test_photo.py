@@ -174,6 +174,13 @@ def test_a_second_size_hidden_behind_a_bare_marker_is_refused() -> None:
         read_photo(raw[:frame] + bytes(large) + raw[frame:], "bomb.jpg")
 
 
+def test_a_jpeg_header_too_short_for_its_size_is_refused() -> None:
+    raw = half_red()
+    frame = raw.index(b"\xff\xc0")
+    with pytest.raises(Unsupported, match="damaged"):  # the next segment's bytes would be taken for the size
+        read_photo(raw[:frame] + b"\xff\xc0\0\5\x08\0\x40" + raw[frame:].replace(b"\xff\xc0", b"\xff\xfe", 1), "x")
+
+
 def test_a_lossy_webp_with_a_stray_orientation_still_decodes() -> None:
     out = io.BytesIO()
     Image.new("RGB", (64, 64), (200, 30, 30)).save(out, "WEBP")
