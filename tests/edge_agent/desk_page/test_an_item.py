@@ -11,6 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.edge_agent.desk_page.fake_desk import FakeDesk
 from tests.edge_agent.desk_page.hands import scan, shoot, shoot_all, shutter, verdict, view_button
+from tests.edge_agent.rigs import wait_until
 
 BLURRED = {"code": "blurred", "text": "the photo is blurred", "value": 41.2, "limit": 80.0}
 GLARE = {"code": "glare", "text": "there is glare", "value": 0.2, "limit": 0.05}
@@ -315,8 +316,8 @@ def test_a_discarded_item_leaves_nothing(page, fake: FakeDesk) -> None:
     page.get_by_role("button", name="Discard").click()
     page.locator("dialog").get_by_role("button", name="Discard").click()
     page.locator("#code").wait_for()
-    page.wait_for_timeout(200)
-    assert (fake.sessions, fake.records) == ({}, [])
+    wait_until(lambda: fake.sessions == {}, "the desk has let go of the item")
+    assert fake.records == []
 
 
 @pytest.mark.parametrize("code", ["<img src=x onerror=alert(1)>", "x" * 10_000, "a\u202egnp.exe"])
