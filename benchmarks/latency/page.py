@@ -151,6 +151,19 @@ def _machine(run: Run) -> Markup:
         *device.versions.items(),
     ]
     return join(
+        _roofline(run),
         table("What this machine can do at all, medians", ("limit", "measured"), can),
         table("What it is", ("what", "value"), is_what, ("long",)),
+    )
+
+
+def _roofline(run: Run) -> Markup:
+    work = run.header.network
+    if work is None:
+        return paragraph("No roofline: this run does not say how many operations its network needs.")
+    share = work.operations / work.ms / 1e6 / max(run.header.limits.int8_gops, run.header.limits.float32_gflops)
+    return figure(
+        page_drawings.roofline(work, run.header.limits),
+        f"Roofline: one photo takes {work.variant} {work.operations / 1e9:.2f}e9 operations, {work.bytes / 1e6:.0f} MB "
+        f"and {ms_text(work.ms)} ms: {share:.0%} of the fastest matrix product here. Slopes: memory; flat: cores.",
     )

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from benchmarks.latency.results import Limits, NetworkWork
 from benchmarks.peer_rounds import Ratio
 from optimize.page_plots import INK, LINE, MARKERS, SERIES, STYLE, svg
 
@@ -200,6 +201,31 @@ def _bars(axes: Axes, panel: Floor, shown: Mapping[str, Look]) -> None:
 
 def _beside(axes: Axes, x: float, y: float, words: str) -> None:
     axes.annotate(words, (x, y), (5, 0), textcoords="offset points", va="center", fontsize=8)
+
+
+@mpl.rc_context(STYLE)
+def roofline(work: NetworkWork, limits: Limits) -> str:
+    """Draw what the machine's memory and cores allow at each intensity, and where the network lies."""
+    roofs = {"INT8": limits.int8_gops, "bfloat16": limits.bf16_gflops, "float32": limits.float32_gflops}
+    known = {name: roof for name, roof in roofs.items() if roof}
+    at, reached = work.operations / work.bytes, work.operations / work.ms / 1e6
+    ridge = max(known.values()) / limits.copy_gb_per_s
+    x = np.geomspace(min(at, 1.0) / 4, 4 * max(ridge, at), 200)
+    figure, (axes,) = _figure(1, height=3.4)
+    for (name, roof), dash in zip(known.items(), _DASHES, strict=False):
+        axes.plot(x, np.minimum(roof, x * limits.copy_gb_per_s), color=INK, ls=dash, lw=1, label=name)
+    axes.plot([at], [reached], marker=MARKERS[0], ms=8, ls="", color=SERIES[0], label=work.variant)
+    axes.annotate(f"{reached:,.0f}", (at, reached), (8, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+    axes.set_xlabel("operations a byte")
+    axes.set_ylabel("1e9 operations a second")
+    axes.grid(visible=True, lw=0.6)
+    _legend(axes)
+    figure.subplots_adjust(left=0.085, right=0.76, top=0.96, bottom=0.16)
+    return svg(figure, "the machine's roofs by memory and cores, and the network's point", "roofline")
 
 
 @mpl.rc_context(STYLE)

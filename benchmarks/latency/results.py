@@ -42,8 +42,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkWork:
+    """What the network does for one photo, and in what time it did so alone, on all cores.
+
+    Attributes:
+        variant: of the bundle.
+        operations: multiply-adds x 2.
+        bytes: read and written by its kernels.
+        ms: the time.
+    """
+
+    variant: str
+    operations: float
+    bytes: float
+    ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Where, when and how a run was made; its first line."""
+    """Where, when and how a run was made; its first line. ``network``: ``None`` where nothing counts its work."""
 
     format: int = FORMAT
     kind: Literal["header"] = "header"
@@ -53,6 +70,7 @@ class Header:
     views: int
     photo_mb: float
     limits: Limits
+    network: NetworkWork | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.fingerprint import fingerprint
 from benchmarks.latency import limits, model_folder, photos
 from benchmarks.latency.children import Child
+from benchmarks.latency.network_work import network_work
 from benchmarks.latency.results import Absent, Header, write_lines
 from benchmarks.latency.scenarios import Scenario, Suite
 from benchmarks.latency.suite import SYSTEMS_FOLDER, Stage, play
@@ -81,6 +82,7 @@ def run(options: RunOptions, now: datetime, progress: Progress) -> None:
         large = _large(options, bundle, small, progress)
         progress("limits", 0, 1)
         one = next(iter(large[0].values()))
+        infer_ms = {views: limits.infer_ms(bundle, views) for views in (1, len(large[0]))}
         header = Header(
             device=device,
             command=options.command,
@@ -88,6 +90,7 @@ def run(options: RunOptions, now: datetime, progress: Progress) -> None:
             views=len(large[0]),
             photo_mb=sum(len(photo) for photo in large[0].values()) / len(large[0]) / 1e6,
             limits=limits.measure(one, work),
+            network=network_work(bundle, infer_ms[1]),
         )
         write_lines(options.out, [header])
         reference_ms = limits.reference_ms()
@@ -101,7 +104,7 @@ def run(options: RunOptions, now: datetime, progress: Progress) -> None:
                 small=small,
                 listing=bundle.manifest.golden[0].listing,
                 limits=header.limits,
-                infer_ms={views: limits.infer_ms(bundle, views) for views in (1, len(large[0]))},
+                infer_ms=infer_ms,
                 work=work,
                 programs=programs,
                 first_reference_ms=reference_ms,

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 from benchmarks.latency.page import page
 from benchmarks.latency.page_drawings import MOST_POINTS, looks, tail, worst
 from benchmarks.latency.page_scenarios import floor_of
-from benchmarks.latency.results import Absent, Run
+from benchmarks.latency.results import Absent, NetworkWork, Run
 from tests.benchmarks.latency.run_rigs import header, result, run, whole_run
 from tests.optimize.test_page import CHROMIUM, FLAGS, contrast, structure
 
@@ -221,3 +221,11 @@ def test_a_real_browser_shows_it_whole(browser: Browser, whole: str, scheme, wid
     assert contrast(paper, ink) > 7
     assert len(drawn) == 12
     assert min(drawn) > width / 12
+
+
+def test_the_roofline_shows_where_the_network_lies_and_its_absence_is_said() -> None:
+    work = NetworkWork(variant="ort-cpu-int8", operations=0.768e9, bytes=19e6, ms=8.0)
+    shown = page(run(network=work))
+    assert "Roofline: one photo takes ort-cpu-int8 0.77e9 operations, 19 MB" in shown
+    assert "roofs by memory and cores" in shown
+    assert "No roofline" in page(run())
